@@ -1,0 +1,1 @@
+"""The core of a small web shop: catalogue, cart, checkout, stock and reports."""

@@ -1,0 +1,1 @@
+"""What runs inside the test process: the recorder, and what it records."""

@@ -1,0 +1,1 @@
+"""Traces from elsewhere: one module a format, all streaming."""

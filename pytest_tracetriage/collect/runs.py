@@ -1,0 +1,134 @@
+"""Run folders of our own: their files, and the tests that were running when a process died."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, BinaryIO
+
+import msgspec
+
+from pytest_tracetriage.collect.formats import Format
+from pytest_tracetriage.collect.opening import lines
+from pytest_tracetriage.model.analysis import Problem
+from pytest_tracetriage.model.trace import Error, Failure, Start, Trace
+from pytest_tracetriage.store.runs import StoreError, is_alive, read_run
+from pytest_tracetriage.store.writer import SLOT_SUFFIX, read_slot
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from pytest_tracetriage.collect.formats import Item
+    from pytest_tracetriage.model.run import Run
+
+_decode = msgspec.json.Decoder(Trace).decode
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """A run folder: its run (None where `run.json` cannot be read), its trace files, and what was wrong."""
+
+    folder: Path
+    run: Run | None
+    traces: tuple[Path, ...]
+    problems: tuple[Problem, ...]
+
+
+def is_run_folder(path: Path) -> bool:
+    """Return whether a folder holds a run."""
+    return (path / "run.json").is_file() or (path / "traces").is_dir()
+
+
+def open_run(folder: Path) -> RunFiles:
+    """Return what a run folder holds."""
+    problems = []
+    run = None
+    try:
+        run = read_run(folder)
+    except StoreError as error:
+        problems.append(Problem(str(folder / "run.json"), 0, str(error).partition(": ")[2] or str(error)))
+    traces = tuple(sorted((folder / "traces").glob("*.jsonl*")))
+    return RunFiles(folder, run, traces, tuple(problems))
+
+
+def unfinished(files: RunFiles) -> list[Trace]:
+    """Return a trace for each test that a dead process of the run left unfinished, with outcome crashed or timeout."""
+    if files.run is not None and is_alive(files.run):
+        return []
+    found = []
+    for slot in sorted((files.folder / "traces").glob(f"*{SLOT_SUFFIX}")):
+        start = read_slot(slot)
+        records = slot.with_suffix(".jsonl")
+        if start is None:
+            start = _unanswered_start(records)
+        if start is not None and not _was_finished(records, start.id):
+            found.append(_ended(start, _stack(records, start.id)))
+    return found
+
+
+def _ended(start: Start, stack: Failure | None) -> Trace:
+    if stack is not None:
+        return Trace(id=start.id, nodeid=start.nodeid, outcome="timeout", start=start.start, failure=stack, reason="ended by its timeout")
+    failure = Failure(phase="call", errors=(Error(type="ProcessCrash", message="the process died while this test ran"),))
+    return Trace(id=start.id, nodeid=start.nodeid, outcome="crashed", start=start.start, failure=failure, reason="the process died")
+
+
+def _tail(path: Path, size: int = 1 << 20) -> list[bytes]:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def _was_finished(path: Path, trace: str) -> bool:
+    needle = b'"record":"trace","id":' + msgspec.json.encode(trace)
+    return any(needle in line for line in _tail(path))
+
+
+def _stack(path: Path, trace: str) -> Failure | None:
+    for line in reversed(_tail(path)):
+        if b'"record":"start"' in line and b'"stack"' in line:
+            try:
+                start = msgspec.json.decode(line, type=Start)
+            except msgspec.MsgspecError:
+                continue
+            if start.id == trace:
+                return start.stack
+    return None
+
+
+def _unanswered_start(path: Path) -> Start | None:
+    """Return the last start record: a node id too long for the slot was written as one."""
+    for line in reversed(_tail(path)):
+        if b'"record":"start"' in line:
+            try:
+                return msgspec.json.decode(line, type=Start)
+            except msgspec.MsgspecError:
+                return None
+    return None
+
+
+def sniff(head: bytes) -> bool:
+    """Return whether a file holds records of a run."""
+    return head.lstrip()[:11].replace(b" ", b"").startswith(b'{"record":')
+
+
+def read(file: BinaryIO, name: str) -> Iterator[Item]:
+    """Yield the traces of a file of records, whole. `triage.stream` reads the same faster where only clusters are asked."""
+    for number, line in lines(file):
+        if line is None or not line.strip():
+            if line is None:
+                yield Problem(name, number, "the line is too long and was skipped")
+            continue
+        if b'"record":"trace"' not in line[:32]:
+            continue
+        try:
+            yield _decode(line)
+        except (msgspec.MsgspecError, RecursionError) as error:
+            yield Problem(name, number, f"not a trace: {error}")
+
+
+FORMAT = Format("tracetriage", sniff, read)

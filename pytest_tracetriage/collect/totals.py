@@ -1,0 +1,56 @@
+"""Totals of a run, as pytest counts them, without looking at any failure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pytest_tracetriage.model.run import Totals
+from pytest_tracetriage.model.trace import FAILING
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_COUNTED = {
+    "passed": "passed", "failed": "failed", "error": "errors", "skipped": "skipped", "xfailed": "xfailed", "xpassed": "xpassed",
+    "timeout": "timeouts", "crashed": "crashed", "stuck": "stuck",
+}  # fmt: skip
+
+
+class _Head(msgspec.Struct, gc=False):
+    record: str
+    outcome: str = ""
+    rerun: bool = False
+    subtest: str = ""
+
+
+def count(counts: dict[str, int], outcome: str, *, rerun: bool, subtest: bool) -> None:
+    """Count one attempt into `counts`, as pytest would."""
+    if rerun:
+        counts["flaky"] = counts.get("flaky", 0) + 1
+        return
+    if subtest and outcome not in FAILING:
+        return
+    name = _COUNTED.get(outcome, "errors")
+    counts[name] = counts.get(name, 0) + 1
+    if not subtest:
+        counts["tests"] = counts.get("tests", 0) + 1
+
+
+def count_run(folder: Path) -> tuple[Totals, bool]:
+    """Return the totals of a run folder, and whether anything in it failed (`failures` is left to triage)."""
+    counts: dict[str, int] = {}
+    failing = False
+    decode = msgspec.json.Decoder(_Head).decode
+    for path in sorted((folder / "traces").glob("*.jsonl")):
+        with path.open("rb") as file:
+            for line in file:
+                try:
+                    head = decode(line)
+                except msgspec.MsgspecError:
+                    continue  # told by whoever analyses the run
+                if head.record == "trace":
+                    count(counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
+                    failing = failing or (head.outcome in FAILING and not head.rerun)
+    return Totals(**counts), failing

@@ -1,0 +1,67 @@
+"""The `tracetriage` command: one thin module a subcommand, imported only when it is called."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from typing import Any
+
+import click
+
+from pytest_tracetriage import __version__
+
+SUBCOMMANDS = {
+    "analyze": "root causes of recorded runs (own runs, pytest-reportlog, JUnit XML)",
+    "show": "one failure or cluster: traceback, evidence, where to look",
+    "join": "two clusters have one root cause: remember that",
+    "split": "the signatures of a cluster have different root causes: remember that",
+    "mute": "look away from a cluster, with owner, reason and expiry",
+    "schema": "the JSON Schema of every record",
+}
+
+
+class _Lazy(click.Group):
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        return list(SUBCOMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:  # noqa: ARG002
+        if name not in SUBCOMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"pytest_tracetriage.commands.{name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        with formatter.section("Commands"):
+            formatter.write_dl(list(SUBCOMMANDS.items()))
+
+
+@click.group(cls=_Lazy, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tracetriage")
+def cli() -> None:
+    """From a red test run to its root causes.
+
+    Exit status: 0 nothing found, 1 failures or problems found, 2 the call cannot be carried out.
+    """
+
+
+def main() -> None:
+    """Run the command. A user's mistake ends in one line and exit status 2."""
+    from pytest_tracetriage.config import ConfigError  # noqa: PLC0415
+    from pytest_tracetriage.store.runs import StoreError  # noqa: PLC0415
+
+    try:
+        result: Any = cli.main(standalone_mode=False, prog_name="tracetriage")
+    except click.exceptions.Exit as stop:
+        result = stop.exit_code
+    except click.Abort:
+        result = 130
+    except click.ClickException as mistake:
+        mistake.show()
+        result = 2
+    except (ConfigError, StoreError) as mistake:
+        click.echo(f"tracetriage: {mistake}", err=True)
+        result = 2
+    except BrokenPipeError:  # the reader (`| head`) has seen enough
+        sys.stderr.close()
+        result = 0
+    sys.exit(result if isinstance(result, int) else 0)

@@ -1,0 +1,174 @@
+"""The project a command works on: settings, extensions, what history and people know."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from dataclasses import dataclass
+from datetime import date
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pluggy
+
+from pytest_tracetriage import config, hookspecs
+from pytest_tracetriage.store.policy import read_aliases
+from pytest_tracetriage.store.runs import StoreError, read_analysis, read_run, run_folders
+from pytest_tracetriage.triage import codeowners
+from pytest_tracetriage.triage.analyze import Given, KnownCluster
+from pytest_tracetriage.triage.taxonomy import project_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.model.analysis import Analysis, Cluster
+
+ENTRY_POINTS = "tracetriage"
+
+
+def open_project(start: Path | None = None) -> Settings:
+    """Return the settings of the project that holds `start` (the current folder). Raises ConfigError."""
+    rootdir = config.find_rootdir((start or Path.cwd()).resolve())
+    ini, ini_file = config.pytest_ini(rootdir)
+    return config.load(rootdir, ini=ini, ini_file=ini_file)
+
+
+class _Hooks(pluggy.PluginManager):
+    """Finds hooks as pytest does: by their name, with or without a marker."""
+
+    def parse_hookimpl_opts(self, plugin: Any, name: str) -> Any:
+        if not name.startswith("pytest_tracetriage_"):
+            return None
+        return super().parse_hookimpl_opts(plugin, name) or {}
+
+
+def load_extensions(settings: Settings) -> pluggy.HookRelay:
+    """Return the hooks of the configured plugins and entry points. Raises ConfigError naming what cannot be imported."""
+    manager = _Hooks("pytest")
+    manager.add_hookspecs(hookspecs)
+    if settings.plugins and str(settings.rootdir) not in sys.path:
+        sys.path.insert(0, str(settings.rootdir))
+    for name in settings.plugins:
+        try:
+            manager.register(importlib.import_module(name), name)
+        except Exception as error:
+            raise config.ConfigError(f"tool.tracetriage.plugins: {name!r} cannot be imported: {type(error).__name__}: {error}") from None
+    for entry in entry_points(group=ENTRY_POINTS):
+        try:
+            manager.register(entry.load(), entry.name)
+        except Exception as error:
+            raise config.ConfigError(f"entry point {entry.name} = {entry.value}: {type(error).__name__}: {error}") from None
+    return manager.hook
+
+
+@dataclass(frozen=True)
+class History:
+    """Earlier analyses, oldest first, as (run id, what to call it, analysis)."""
+
+    analyses: tuple[tuple[str, str, Analysis], ...]
+
+    def known(self) -> tuple[KnownCluster, ...] | None:
+        """Return the clusters that these runs had, oldest first; None where there was no run."""
+        if not self.analyses:
+            return None
+        found: dict[str, KnownCluster] = {}
+        for _, label, analysis in self.analyses:
+            for cluster in analysis.clusters:
+                found[cluster.id] = _grown(found.get(cluster.id), cluster, label)
+        return tuple(found.values())
+
+    def watch(self) -> frozenset[str]:
+        """Return the tests of clusters that were open at the end: when they pass now, that is worth knowing."""
+        known = self.known() or ()
+        return frozenset(test for cluster in known if cluster.last.seen != "fixed" for test in cluster.tests)
+
+
+def _grown(before: KnownCluster | None, cluster: Cluster, label: str) -> KnownCluster:
+    signatures = frozenset(signature.id for signature in cluster.signatures)
+    fixed = cluster.seen == "fixed"
+    if before is None:
+        return KnownCluster(cluster.id, cluster.name, signatures, frozenset(cluster.tests), label, int(not fixed), cluster)
+    return KnownCluster(
+        cluster.id,
+        cluster.name,
+        before.signatures | signatures,
+        frozenset(cluster.tests) or before.tests,
+        before.since,
+        before.runs + int(not fixed),
+        cluster,
+    )
+
+
+def read_history(folder: Path, *, before: str = "", without: frozenset[str] = frozenset()) -> History:
+    """Return the analyses of the kept runs earlier than run id `before` ("" for all), except those of `without`."""
+    found = []
+    for path in run_folders(folder):
+        if path.name in without or (before and path.name >= before):
+            continue
+        try:
+            analysis = read_analysis(path)
+        except StoreError:
+            continue  # a run that was killed, or of a newer version: it knows nothing for us
+        try:
+            commit = read_run(path).context.git.commit[:8]
+        except StoreError:
+            commit = ""
+        found.append((path.name, commit or _day(path.name), analysis))
+    return History(tuple(found))
+
+
+def _day(run_id: str) -> str:
+    return f"{run_id[:4]}-{run_id[4:6]}-{run_id[6:8]}"
+
+
+def given(settings: Settings, history: History, hooks: Any, problems: list[str]) -> Given:
+    """Return what triage is told beside the traces; what cannot be read is added to `problems`."""
+    try:
+        aliases = read_aliases(settings.folder)
+    except StoreError as error:
+        problems.append(str(error))
+        from pytest_tracetriage.model.policy import Aliases  # noqa: PLC0415
+
+        aliases = Aliases()
+    classifiers: list[Any] = []
+    if hooks.pytest_tracetriage_classify.get_hookimpls():
+        classifiers.append(lambda failure: hooks.pytest_tracetriage_classify(failure=failure))
+    if settings.rules:
+        classifiers.append(project_rules(settings.rules))
+    joiners: list[Any] = []
+    if hooks.pytest_tracetriage_join.get_hookimpls():
+        joiners.append(lambda signatures: _flat(hooks.pytest_tracetriage_join(signatures=signatures)))
+    return Given(
+        known=history.known(),
+        aliases=aliases,
+        classifiers=tuple(classifiers),
+        joiners=tuple(joiners),
+        codeowners=_codeowners(settings.rootdir),
+        today=date.today().isoformat(),  # noqa: DTZ011 - a person's expiry date means their own day
+    )
+
+
+def _flat(answers: Iterable[Iterable[tuple[str, str, str]] | None]) -> list[tuple[str, str, str]]:
+    return [link for answer in answers for link in answer or ()]
+
+
+def _codeowners(rootdir: Path) -> codeowners.Rules:
+    for name in codeowners.PLACES:
+        try:
+            return codeowners.parse((rootdir / name).read_text(encoding="utf-8", errors="replace"))
+        except OSError:
+            continue
+    return ()
+
+
+def find_cluster(analyses: Sequence[Analysis], prefix: str) -> list[Cluster]:
+    """Return the clusters whose id begins with `prefix` (any case), newest analysis first, each id once."""
+    wanted = prefix.upper()
+    found: dict[str, Cluster] = {}
+    for analysis in analyses:
+        for cluster in analysis.clusters:
+            if cluster.id.startswith(wanted) and cluster.id not in found:
+                found[cluster.id] = cluster
+    return list(found.values())

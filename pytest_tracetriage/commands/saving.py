@@ -1,0 +1,74 @@
+"""`--save`: what other tools recorded, kept as a run of this project."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pytest_tracetriage.collect.opening import open_source
+from pytest_tracetriage.collect.runs import FORMAT, Item
+from pytest_tracetriage.commands import pipeline
+from pytest_tracetriage.model.run import RUN_SCHEMA, Run
+from pytest_tracetriage.model.trace import Trace
+from pytest_tracetriage.redact import Redactor, folder_key
+from pytest_tracetriage.store import runs
+from pytest_tracetriage.store.writer import Writer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from pytest_tracetriage.collect.formats import Format
+    from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.model.analysis import Analysis
+
+
+def save_sources(
+    settings: Settings, sources: Sequence[Path], formats: Sequence[Format], forced: str, analysis: Analysis
+) -> str:
+    """Write the traces of all sources, redacted, as one run with its analysis; return the run's id. Raises OSError."""
+    runs.prepare_folder(settings.folder)
+    redactor = Redactor(folder_key(settings.folder))
+    identity = runs.new_run_id(time.time())
+    folder = settings.folder / "runs" / identity
+    writer = Writer(folder / "traces", "main")
+    readers = {item.name: item for item in (*formats, FORMAT)}
+    first = last = 0.0
+    seen: set[str] = set()
+    for part in pipeline.plan(sources, formats, forced).parts:
+        if part.path in seen:  # parts of one file
+            continue
+        seen.add(part.path)
+        for number, trace in enumerate(_traces(part, readers[part.format])):
+            first = min(first or trace.start, trace.start)
+            last = max(last, trace.start)
+            unique = msgspec.structs.replace(trace, id=f"{len(seen)}.{number}")
+            writer.write(redactor.struct(unique, Trace))
+    writer.close()
+    run = Run(
+        schema=RUN_SCHEMA,
+        id=identity,
+        status="finished",
+        started=first,
+        finished=last,
+        rootdir=str(settings.rootdir),
+        totals=analysis.totals,
+    )
+    runs.write_run(folder, run)
+    kept = msgspec.structs.replace(analysis, problems=())
+    (folder / "analysis.json").write_bytes(redactor(runs.encode_analysis(kept).decode()).encode())
+    runs.forget_runs(settings.folder, settings.keep_runs, identity)
+    return identity
+
+
+def _traces(part: pipeline.Part, reader: Format) -> Iterator[Trace]:
+    try:
+        with open_source(part.path) as file:
+            items: Iterator[Item] = reader.read(file, part.path)
+            for item in items:
+                if isinstance(item, Trace):
+                    yield item
+    except (OSError, EOFError):
+        return  # the analysis has told it

@@ -1,0 +1,123 @@
+"""`tracetriage show NODEID|CLUSTER`: one failure from its record, or one cluster."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from pytest_tracetriage.collect import runs
+from pytest_tracetriage.collect.opening import lines, open_source
+from pytest_tracetriage.commands.lookup import recent_analyses
+from pytest_tracetriage.commands.output import emit, styled, wants_colour
+from pytest_tracetriage.commands.project import find_cluster, open_project
+from pytest_tracetriage.model.trace import FAILING, Source, Trace
+from pytest_tracetriage.report.prompt import cluster_prompt
+from pytest_tracetriage.report.show import cluster_lines, trace_lines
+from pytest_tracetriage.report.text import short_ids
+from pytest_tracetriage.store.runs import run_folders
+
+if TYPE_CHECKING:
+    from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.model.analysis import Analysis, Cluster
+
+
+@click.command("show")
+@click.argument("what", metavar="NODEID|CLUSTER")
+@click.option("--run", "run_id", metavar="RUN", help="look in this run (its id or folder) instead of the latest that has it")
+@click.option("--format", "style", type=click.Choice(["terminal", "prompt"]), default="terminal", show_default=True)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="write to a file instead of the terminal")
+def command(what: str, run_id: str | None, style: str, output: Path | None) -> int:
+    """Show a test's failures as pytest would, or a cluster with its evidence, suspects and first traceback.
+
+    `--format prompt` gives a text to paste into a coding agent.
+    """
+    settings = open_project()
+    folders = _folders(settings, run_id)
+    analyses = [(path, analysis) for path, analysis in recent_analyses(settings.folder) if path in folders]
+    clusters = find_cluster([analysis for _, analysis in analyses], what) if "::" not in what and "/" not in what else []
+    if len(clusters) > 1:
+        names = short_ids(cluster.id for cluster in clusters)
+        choices = "; ".join(f"{names[cluster.id]} {cluster.name}" for cluster in clusters[:5])
+        raise click.UsageError(f"cluster {what!r} is ambiguous: {choices}")
+    if clusters:
+        return _show_cluster(settings, clusters[0], analyses, style, output)
+    for folder in folders:
+        traces, sources = read_test(folder, what)
+        if traces:
+            if style == "prompt":
+                cluster = _cluster_of(analyses, what)
+                if cluster is None:
+                    raise click.UsageError(f"{what!r} stands in no cluster: it did not fail in a kept run")
+                return _show_cluster(settings, cluster, analyses, style, output)
+            emit(styled(trace_lines(traces, sources, folder.name), colour=output is None and wants_colour()), output)
+            return 0
+    raise click.UsageError(f"{what!r}: no such test or cluster in the kept runs of {settings.folder}")
+
+
+def _folders(settings: Settings, run_id: str | None) -> list[Path]:
+    if run_id is None:
+        found = list(reversed(run_folders(settings.folder)))
+        if not found:
+            raise click.UsageError(f"no run in {settings.folder}: run `pytest --tracetriage` first")
+        return found
+    for folder in (Path(run_id), settings.folder / "runs" / run_id):
+        if runs.is_run_folder(folder):
+            return [folder]
+    raise click.BadParameter(f"{run_id!r}: no such run in {settings.folder}", param_hint="--run")
+
+
+def _cluster_of(analyses: list[tuple[Path, Analysis]], nodeid: str) -> Cluster | None:
+    return next((c for _, analysis in analyses for c in analysis.clusters if nodeid in c.tests and c.seen != "fixed"), None)
+
+
+def _show_cluster(
+    settings: Settings, cluster: Cluster, analyses: list[tuple[Path, Analysis]], style: str, output: Path | None
+) -> int:
+    folder, analysis = next((path, a) for path, a in analyses if any(c.id == cluster.id for c in a.clusters))
+    name = short_ids(c.id for c in analysis.clusters)[cluster.id]
+    if style == "prompt":
+        emit(cluster_prompt(cluster, name, settings.folder / "policy" / "templates"), output)
+        return 0
+    sources = read_sources(folder)
+    colour = output is None and wants_colour()
+    emit(styled(cluster_lines(cluster, name, sources, folder.name), colour=colour), output)
+    return 0
+
+
+def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, Source]]:
+    """Return the traces of one test in a run, failing ones first, and the sources that the run keeps."""
+    needle = msgspec.json.encode(nodeid)
+    found: list[Trace] = []
+    files = runs.open_run(folder)
+    for path in files.traces:
+        with open_source(path) as file:
+            for _, line in lines(file):
+                if line is None or needle not in line or b'"record":"trace"' not in line[:40]:
+                    continue
+                try:
+                    trace = msgspec.json.decode(line, type=Trace)
+                except msgspec.MsgspecError:
+                    continue
+                if trace.nodeid == nodeid:
+                    found.append(trace)
+    found += [trace for trace in runs.unfinished(files) if trace.nodeid == nodeid]
+    found.sort(key=lambda trace: (trace.outcome not in FAILING, trace.attempt))
+    return found, read_sources(folder) if found else {}
+
+
+def read_sources(folder: Path) -> dict[str, Source]:
+    """Return the function sources that a run keeps, by content hash."""
+    found: dict[str, Source] = {}
+    for path in runs.open_run(folder).traces:
+        with open_source(path) as file:
+            for _, line in lines(file):
+                if line is not None and b'"record":"source"' in line[:40]:
+                    try:
+                        source = msgspec.json.decode(line, type=Source)
+                    except msgspec.MsgspecError:
+                        continue
+                    found[source.id] = source
+    return found

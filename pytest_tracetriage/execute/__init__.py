@@ -1,0 +1,1 @@
+"""Tests run again: so far, how they are selected."""

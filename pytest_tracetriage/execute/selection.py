@@ -1,0 +1,74 @@
+"""Which tests run: exactly those of a list of node ids, whatever the project's own options select.
+
+Node ids are compared redacted on both sides, since a list that TraceTriage wrote holds no secrets.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+SHOWN = 10
+
+
+class Selection:
+    """Deselects every item that is not among `wanted` (node ids, or files and classes that stand for all in them)."""
+
+    def __init__(self, wanted: Iterable[str], redact: Callable[[str], str], origin: str) -> None:
+        self._wanted = {redact(nodeid.strip()) for nodeid in wanted if nodeid.strip() and not nodeid.startswith("#")}
+        self._redact = redact
+        self._origin = origin
+        self._missing: list[str] = []
+        self._ambiguous: list[str] = []
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        """Keep the selected items in their order."""
+        keep, drop = [], []
+        counted: dict[str, set[str]] = {}
+        for item in items:
+            match = self._match(item.nodeid)
+            if match is None:
+                drop.append(item)
+            else:
+                keep.append(item)
+                counted.setdefault(match, set()).add(item.nodeid)
+        self._missing = sorted(self._wanted - counted.keys())
+        self._ambiguous = sorted(
+            wanted for wanted, found in counted.items() if len(found) > 1 and "[redacted " in wanted
+        )
+        if drop:
+            config.hook.pytest_deselected(items=drop)
+            items[:] = keep
+
+    def _match(self, nodeid: str) -> str | None:
+        redacted = self._redact(nodeid)
+        if redacted in self._wanted:
+            return redacted
+        parts = redacted.split("[")[0].split("::")
+        for length in range(len(parts) - 1, 0, -1):
+            above = "::".join(parts[:length])
+            if above in self._wanted:
+                return above
+        return None
+
+    def pytest_report_collectionfinish(self) -> list[str]:
+        """Say what could not be selected."""
+        lines = [f"tracetriage: {len(self._wanted)} selected by {self._origin}"]
+        if self._missing:
+            names = ", ".join(self._missing[:SHOWN]) + (" ..." if len(self._missing) > SHOWN else "")
+            lines.append(f"tracetriage: {len(self._missing)} of them are not in this collection: {names}")
+        if self._ambiguous:
+            names = ", ".join(self._ambiguous[:SHOWN])
+            lines.append(f"tracetriage: ambiguous since redacted, all that match are run: {names}")
+        return lines
+
+
+def read_selection(path: Any) -> list[str]:
+    """Return the node ids of a file, one a line; `#` begins a comment. Raises OSError, UnicodeDecodeError."""
+    with open(path, encoding="utf-8-sig") as file:
+        return [line.rstrip("\r\n") for line in file]

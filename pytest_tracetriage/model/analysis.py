@@ -1,0 +1,122 @@
+"""What triage returns, and `analysis.json` holds."""
+
+from typing import Literal
+
+from msgspec import Struct, field
+
+from pytest_tracetriage.model.run import Totals
+from pytest_tracetriage.model.trace import Failure
+
+ANALYSIS_SCHEMA = "tracetriage.analysis/1"
+Owner = Literal["product", "test", "agent", "infrastructure"]
+Seen = Literal["first-run", "new", "known", "fixed"]
+
+
+class Suspect(Struct, frozen=True):
+    """A place held responsible. `score` lies in [0, 1]; `evidence` says why in words."""
+
+    file: str
+    function: str
+    line: int
+    score: float
+    evidence: str
+
+
+class Signature(Struct, frozen=True):
+    """The exact-match key of a failure. `id` is 26 base32 characters of its hash; `count` is tests."""
+
+    id: str
+    type: str
+    file: str
+    function: str
+    message: str
+    count: int
+
+
+class Why(Struct, frozen=True, omit_defaults=True):
+    """Why two signatures stand in one cluster, or why the cluster is what it is."""
+
+    evidence: str
+    """The kind: `same signature`, `same root frame`, `same error`, `same resource` ..."""
+    detail: str = ""
+    signatures: tuple[str, ...] = ()
+
+
+class Exemplar(Struct, frozen=True, omit_defaults=True):
+    """The failure that stands for its cluster."""
+
+    nodeid: str
+    failure: Failure
+    reason: str = ""
+
+
+class Muted(Struct, frozen=True, omit_defaults=True):
+    """A person's decision to look away until `until` (ISO date, empty: for good)."""
+
+    owner: str
+    reason: str
+    until: str = ""
+
+
+class Cluster(Struct, frozen=True):
+    """Failures joined because evidence says that they share one root cause. `id` is stable over runs."""
+
+    id: str
+    name: str
+    category: str
+    owner: Owner
+    codeowners: tuple[str, ...]
+    seen: Seen
+    muted: Muted | None
+    count: int
+    tests: tuple[str, ...]
+    signatures: tuple[Signature, ...]
+    why: tuple[Why, ...]
+    suspects: tuple[Suspect, ...]
+    exemplar: Exemplar | None
+    classified: str = ""
+    """The evidence that the category rests on."""
+    fix: str = ""
+    """What this category usually calls for, in words."""
+    since: str = ""
+    """The first run known to show it: commit or run id."""
+    runs: int = 0
+    """How many earlier runs showed it."""
+
+
+class Bucket(Struct, frozen=True):
+    """One of at most five headings that a report opens with. `count` is tests."""
+
+    name: str
+    count: int
+    clusters: tuple[str, ...]
+
+
+class Source(Struct, frozen=True, omit_defaults=True):
+    """One source of an analysis: a run's folder or a file."""
+
+    id: str
+    format: str
+    path: str = ""
+    started: float = 0.0
+    commit: str = ""
+    group: str = ""
+
+
+class Problem(Struct, frozen=True, omit_defaults=True):
+    """Something in the input that could not be used. `line` counts from 1, 0 where it does not apply."""
+
+    file: str
+    line: int
+    message: str
+
+
+class Analysis(Struct, frozen=True):
+    """A red run as root causes. `clusters` stand in order of impact; `tail` counts those outside the buckets."""
+
+    runs: tuple[Source, ...]
+    totals: Totals
+    buckets: tuple[Bucket, ...]
+    clusters: tuple[Cluster, ...]
+    problems: tuple[Problem, ...]
+    schema: str = field(default=ANALYSIS_SCHEMA)

@@ -1,0 +1,142 @@
+"""What one attempt at one test left behind: the records of `traces/<worker>.jsonl`.
+
+Each line of such a file is one record; its field `record` says which. Unknown fields are ignored, so that newer files
+stay readable, and fields that hold their default are not written.
+"""
+
+from typing import Annotated, Literal
+
+from msgspec import Meta, Struct
+
+Origin = Literal["test", "app", "third-party", "stdlib"]
+Outcome = Literal["passed", "failed", "error", "skipped", "xfailed", "xpassed", "timeout", "crashed", "stuck"]
+FailurePhase = Literal["collect", "setup", "call", "teardown"]
+StepOutcome = Literal["success", "failed", "timeout", "stuck"]
+EventId = Annotated[str, Meta(min_length=1, max_length=255)]
+
+FAILING: frozenset[str] = frozenset({"failed", "error", "timeout", "crashed", "stuck"})
+
+
+class Frame(Struct, frozen=True, omit_defaults=True):
+    """One frame of a traceback. `file` is relative to the root of the project where it stands below it."""
+
+    file: str
+    function: str
+    line: int
+    origin: Origin
+    code: str = ""
+    """The source line, stripped."""
+    qualname: str = ""
+    """`Class.method`, for display and suspects only: Python 3.10 does not know it."""
+    source: str = ""
+    """Content hash of the function's source, kept once a run as a `Source` record."""
+
+
+class Error(Struct, frozen=True, omit_defaults=True):
+    """One exception of a chain. `parent` is the index of the error that it led to or stands in, -1 for the raised one."""
+
+    type: str
+    """Qualified name without `builtins.`: `KeyError`, `json.decoder.JSONDecodeError`."""
+    message: str = ""
+    frames: tuple[Frame, ...] = ()
+    link: Literal["raised", "cause", "context", "member"] = "raised"
+    parent: int = -1
+    notes: tuple[str, ...] = ()
+    omitted: int = 0
+    """How many frames were left out in the middle."""
+
+
+class Failure(Struct, frozen=True, omit_defaults=True):
+    """Why a trace is red: the exception that was raised first, then what it was caused by."""
+
+    phase: FailurePhase
+    errors: tuple[Error, ...]
+    text: str = ""
+    """What was printed, where no exception chain could be had."""
+    fixture: str = ""
+    """The fixture whose setup raised, as `name (file:line)`."""
+
+
+class Marker(Struct, frozen=True, omit_defaults=True):
+    """A pytest marker with its arguments as bounded `repr`s."""
+
+    name: str
+    args: tuple[str, ...] = ()
+    kwargs: dict[str, str] = {}
+
+
+class Warned(Struct, frozen=True, omit_defaults=True):
+    """A warning that was raised while the test ran."""
+
+    category: str
+    message: str
+    file: str = ""
+    line: int = 0
+
+
+class Start(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="start"):
+    """The test that a process has begun. Written where the shared slot cannot hold it."""
+
+    id: EventId
+    nodeid: str
+    start: float
+    pid: int = 0
+    timeout: float = 0.0
+    """Seconds after which the process would be ended by a timeout that cannot be caught, 0 for none."""
+    stack: Failure | None = None
+    """Where the test stood shortly before such a timeout."""
+
+
+class Source(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="source"):
+    """The source of one function, kept once a run. `line` is the number of its first line."""
+
+    id: str
+    file: str
+    function: str
+    line: int
+    text: str
+
+
+class Span(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="span"):
+    """One finished operation inside a trace. `start` is seconds since the epoch, `duration` seconds."""
+
+    id: EventId
+    trace: str
+    name: str
+    start: float
+    duration: float
+    kind: Literal["step"] = "step"
+    parent: str = ""
+    component: str = ""
+    outcome: StepOutcome = "success"
+    stop_reason: str = ""
+    rationale: str = ""
+    error: str = ""
+
+
+class Trace(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="trace"):
+    """One attempt at one test. `start` is seconds since the epoch, `phases` and `fixtures` are seconds."""
+
+    id: EventId
+    nodeid: str
+    outcome: Outcome
+    start: float = 0.0
+    phases: dict[str, float] = {}
+    attempt: int = 1
+    rerun: bool = False
+    """Another attempt followed: this outcome is not the test's last word."""
+    subtest: str = ""
+    failure: Failure | None = None
+    later: tuple[Failure, ...] = ()
+    """What failed after `failure` in the same attempt, such as its teardown."""
+    reason: str = ""
+    """Why it was skipped, expected to fail, or ended."""
+    fixtures: dict[str, float] = {}
+    """Seconds of each fixture's setup that ran for this test, by name."""
+    markers: tuple[Marker, ...] = ()
+    params: dict[str, str] = {}
+    sections: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[Warned, ...] = ()
+
+
+Record = Start | Source | Span | Trace

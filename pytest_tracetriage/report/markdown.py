@@ -1,0 +1,64 @@
+"""An analysis as Markdown: Root causes, Code changes, Skills upgraded, Validation; what has nothing to say is left out."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.report.terminal import headline, place_of, pytest_command, state_of
+from pytest_tracetriage.report.templates import render
+from pytest_tracetriage.report.text import short_ids
+from pytest_tracetriage.report.traceback import render_short
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from pytest_tracetriage.model.analysis import Analysis, Cluster
+
+DETAILED = 20
+LISTED = 20
+
+
+def analysis_markdown(analysis: Analysis, overrides: Path | None = None) -> str:
+    """Return an analysis as Markdown."""
+    names = short_ids(cluster.id for cluster in analysis.clusters)
+    causes = [_cause(cluster, names) for cluster in analysis.clusters if cluster.seen != "fixed"]
+    return render(
+        "report.md.j2",
+        {
+            "headline": headline(analysis),
+            "totals": analysis.totals,
+            "buckets": [(bucket.name, bucket.count, [names[i] for i in bucket.clusters]) for bucket in analysis.buckets],
+            "causes": causes[:DETAILED],
+            "more": causes[DETAILED:],
+            "fixed": [(names[c.id], c.name, len(c.tests), c.since) for c in analysis.clusters if c.seen == "fixed"],
+            "problems": analysis.problems[:LISTED],
+            "more_problems": max(0, len(analysis.problems) - LISTED),
+        },
+        overrides,
+    )
+
+
+def _cause(cluster: Cluster, names: dict[str, str]) -> dict[str, object]:
+    failure = cluster.exemplar.failure if cluster.exemplar else None
+    return {
+        "id": names[cluster.id],
+        "name": cluster.name,
+        "count": cluster.count,
+        "state": state_of(cluster),
+        "signatures": cluster.signatures[:5],
+        "more_signatures": max(0, len(cluster.signatures) - 5),
+        "category": cluster.category,
+        "owner": cluster.owner,
+        "codeowners": cluster.codeowners,
+        "classified": cluster.classified,
+        "place": place_of(cluster),
+        "fixture": failure.fixture if failure else "",
+        "why": cluster.why[:5],
+        "suspects": cluster.suspects[:3],
+        "fix": cluster.fix,
+        "tests": cluster.tests[:LISTED],
+        "more_tests": max(0, len(cluster.tests) - LISTED),
+        "exemplar": cluster.exemplar.nodeid if cluster.exemplar else "",
+        "traceback": render_short(failure) if failure else "",
+        "rerun": pytest_command(cluster.tests, 5),
+    }

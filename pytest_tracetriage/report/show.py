@@ -1,0 +1,86 @@
+"""One test or one cluster, in full, for the terminal."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.report.terminal import pytest_command, state_of
+from pytest_tracetriage.report.text import Line, plural, printable, printable_lines
+from pytest_tracetriage.report.traceback import render_long
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_tracetriage.model.analysis import Cluster
+    from pytest_tracetriage.model.trace import Failure, Source, Trace
+
+LISTED = 20
+
+
+def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], run: str) -> list[Line]:
+    """Return a cluster with its evidence, suspects, tests and first traceback."""
+    state = state_of(cluster)
+    lines: list[Line] = [
+        ((name, "cyan bold"), ("  ", ""), (printable(cluster.name), "bold")),
+        _field("tests", f"{plural(cluster.count, 'test')}{', ' + state if state else ''} (run {run})"),
+        _field("category", f"{cluster.category}, owner {cluster.owner}: {cluster.classified}"),
+    ]
+    if cluster.codeowners:
+        lines.append(_field("owner", " ".join(cluster.codeowners)))
+    if cluster.fix:
+        lines.append(_field("fix", cluster.fix))
+    lines += [_field("why" if not index else "", f"{why.evidence}{': ' + why.detail if why.detail else ''}") for index, why in enumerate(cluster.why[:10])]
+    for index, suspect in enumerate(cluster.suspects[:5]):
+        place = f"{suspect.file}:{suspect.line}" if suspect.line else suspect.file
+        lines.append(_field("suspects" if not index else "", f"{place}  {suspect.function}  {suspect.score:.2f}  {suspect.evidence}"))
+    for index, test in enumerate(cluster.tests[:LISTED]):
+        lines.append(_field("" if index else "which", test))
+    if len(cluster.tests) > LISTED:
+        lines.append(_field("", f"… and {len(cluster.tests) - LISTED} more"))
+    lines.append(_field("again", f"pytest --tracetriage-rerun={name}"))
+    lines.append(_field("", pytest_command(cluster.tests, 3)))
+    if cluster.exemplar is not None:
+        lines.append((("", ""),))
+        lines += _failure(cluster.exemplar.nodeid, cluster.exemplar.failure, sources)
+    return lines
+
+
+def trace_lines(traces: Sequence[Trace], sources: Mapping[str, Source], run: str) -> list[Line]:
+    """Return every recorded attempt of a test, its failures rendered as pytest would."""
+    lines: list[Line] = []
+    for trace in traces:
+        attempt = f", attempt {trace.attempt}" if trace.attempt > 1 or trace.rerun else ""
+        subtest = f" {trace.subtest}" if trace.subtest else ""
+        title = f"{printable(trace.nodeid + subtest)}: {trace.outcome}{attempt} (run {run})"
+        lines.append(((title, "bold"),))
+        timing = ", ".join(f"{phase} {seconds:.3f} s" for phase, seconds in trace.phases.items())
+        if timing:
+            lines.append(_field("phases", timing))
+        if trace.fixtures:
+            lines.append(_field("fixtures", ", ".join(f"{name} {seconds:.3f} s" for name, seconds in trace.fixtures.items())))
+        if trace.params:
+            lines.append(_field("params", ", ".join(f"{name}={value}" for name, value in trace.params.items())))
+        if trace.reason:
+            lines.append(_field("reason", trace.reason))
+        for failure in ([trace.failure] if trace.failure is not None else []) + list(trace.later):
+            lines += _failure(trace.nodeid, failure, sources)
+        for name, content in trace.sections:
+            lines.append(((f" {printable(name)} ".center(79, "-"), ""),))
+            lines += [((line, ""),) for line in printable_lines(content)]
+        for warning in trace.warnings:
+            lines.append(_field("warning", f"{warning.category}: {warning.message} ({warning.file}:{warning.line})"))
+        lines.append((("", ""),))
+    return lines
+
+
+def _failure(nodeid: str, failure: Failure, sources: Mapping[str, Source]) -> list[Line]:
+    where = f" at {failure.phase}" if failure.phase != "call" else ""
+    through = f" through fixture {printable(failure.fixture)}" if failure.fixture else ""
+    lines: list[Line] = [((f" {printable(nodeid)}{where}{through} ".center(79, "_"), "red bold"),), (("", ""),)]
+    for line in render_long(failure, sources).split("\n"):
+        lines.append(((line, "red bold" if line.startswith("E ") else "bold" if line.startswith(">") else ""),))
+    return lines
+
+
+def _field(name: str, value: str) -> Line:
+    return (f"  {name:<9} ", "dim"), (printable(value), "")

@@ -1,0 +1,80 @@
+"""Text from tests, made safe to print, and the small words that every report shares."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+Segment = tuple[str, str]
+"""Text and its style: "", or names such as "red", "bold" joined by a space."""
+Line = tuple[Segment, ...]
+
+MIN_ID = 5
+_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&:/])")
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, without control characters: test output must not steer a terminal."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def printable_lines(text: str) -> list[str]:
+    """Return the lines of `text` without control characters, tabs kept as spaces."""
+    return [printable(line.expandtabs(4)) for line in text.splitlines()]
+
+
+def markdown(text: str) -> str:
+    """Return `text` so that Markdown shows it as it is: no mention, link, image, HTML or formatting."""
+    return _MARKDOWN.sub(lambda found: f"&#{ord(found[1])};", printable(text))
+
+
+def code_span(text: str) -> str:
+    """Return `text` as a Markdown code span that its own backticks cannot leave; pipes are safe in tables."""
+    text = printable(text).replace("|", "\\|")
+    longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
+    fence = "`" * (longest + 1)
+    pad = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
+    return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def code_block(text: str, language: str = "") -> str:
+    """Return `text` as a fenced Markdown block that its own fences cannot leave."""
+    body = "\n".join(printable_lines(text))
+    longest = max((len(run) for run in re.findall(r"`{3,}", body)), default=2)
+    fence = "`" * (longest + 1)
+    return f"{fence}{language}\n{body}\n{fence}"
+
+
+def short_ids(ids: Iterable[str]) -> dict[str, str]:
+    """Return the shortest unique prefix, of at least 5 characters, of each id: as git does."""
+    ordered = sorted(set(ids))
+    short = {}
+    for index, identity in enumerate(ordered):
+        neighbours = ordered[max(0, index - 1) : index] + ordered[index + 1 : index + 2]
+        length = max([MIN_ID, *(_common(identity, other) + 1 for other in neighbours)])
+        short[identity] = identity[:length]
+    return short
+
+
+def _common(left: str, right: str) -> int:
+    length = 0
+    for one, other in zip(left, right, strict=False):
+        if one != other:
+            break
+        length += 1
+    return length
+
+
+def plural(count: int, word: str, many: str = "") -> str:
+    """Return `1 test`, `2 tests`."""
+    return f"{count:,} {word if count == 1 else many or word + 's'}"
+
+
+def shorten(text: str, width: int) -> str:
+    """Return `text` in at most `width` characters, an ellipsis at its end where something is missing."""
+    return text if len(text) <= width else text[: max(0, width - 1)].rstrip() + "…"
+
+
+def width_of(line: Sequence[Segment]) -> int:
+    """Return how many characters a line has."""
+    return sum(len(text) for text, _ in line)

@@ -1,0 +1,129 @@
+"""Run folders: made, found, finished, and forgotten."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import time
+from datetime import datetime, timezone
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+from pytest_tracetriage.model.analysis import Analysis
+from pytest_tracetriage.model.run import RUN_SCHEMA, Run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+T = TypeVar("T")
+
+_GITIGNORE = "# Written by TraceTriage: what people decided is worth committing, the rest is not.\n*\n!.gitignore\n!policy/\n!policy/**\n"
+
+
+class StoreError(Exception):
+    """A file of the store that cannot be used; the text says which and why."""
+
+
+def new_run_id(now: float) -> str:
+    """Return a run id that sorts by time: `20261120T043000Z-7f3a9c`."""
+    return f"{datetime.fromtimestamp(now, timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def prepare_folder(folder: Path) -> None:
+    """Make the `.tracetriage` folder with its own `.gitignore`. Raises OSError."""
+    (folder / "runs").mkdir(parents=True, exist_ok=True)
+    ignore = folder / ".gitignore"
+    if not ignore.exists():
+        ignore.write_text(_GITIGNORE, encoding="utf-8")
+
+
+def run_folders(folder: Path) -> list[Path]:
+    """Return the folders of all runs, oldest first."""
+    try:
+        return sorted(path for path in (folder / "runs").iterdir() if RUN_ID.fullmatch(path.name) and path.is_dir())
+    except OSError:
+        return []
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader sees the old or the new content, whole. Raises OSError."""
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.{secrets.token_hex(2)}.tmp")
+    try:
+        temporary.write_bytes(data)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+
+
+def write_run(folder: Path, run: Run) -> None:
+    """Write `run.json` of a run's folder. Raises OSError."""
+    write_atomically(folder / "run.json", msgspec.json.format(msgspec.json.encode(run)) + b"\n")
+
+
+def read_run(folder: Path) -> Run:
+    """Return the run of a folder. Raises StoreError."""
+    run = _read(folder / "run.json", Run)
+    if run.schema != RUN_SCHEMA:
+        raise StoreError(f"{folder / 'run.json'}: schema {run.schema!r} is not {RUN_SCHEMA!r}, which this version reads")
+    return run
+
+
+def write_analysis(folder: Path, analysis: Analysis) -> None:
+    """Write `analysis.json` of a run's folder. Raises OSError."""
+    write_atomically(folder / "analysis.json", encode_analysis(analysis))
+
+
+def encode_analysis(analysis: Analysis) -> bytes:
+    """Return an analysis as indented JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(analysis)) + b"\n"
+
+
+def read_analysis(folder: Path) -> Analysis:
+    """Return the analysis of a run's folder. Raises StoreError."""
+    return _read(folder / "analysis.json", Analysis)
+
+
+def _read(path: Path, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(path.read_bytes(), type=kind)
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+    except msgspec.MsgspecError as error:
+        raise StoreError(f"{path}: {error}") from None
+
+
+def is_alive(run: Run) -> bool:
+    """Return whether the process of a run with status `running` still exists on this machine."""
+    if run.status != "running":
+        return False
+    if run.host != host() or os.name == "nt":  # not ours to ask, or (Windows) asking would kill it
+        return time.time() - run.started < 86_400
+    try:
+        os.kill(run.pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True
+    return True
+
+
+def host() -> str:
+    """Return the name of this machine, as run.json holds it."""
+    return os.uname().nodename if hasattr(os, "uname") else os.environ.get("COMPUTERNAME", "")
+
+
+def forget_runs(folder: Path, keep: int, current: str = "") -> None:
+    """Remove the oldest runs beyond `keep`; runs of the last hour that never finished are left to whoever writes them."""
+    folders = [path for path in run_folders(folder) if path.name != current]
+    for path in folders[: max(0, len(folders) - max(0, keep - bool(current)))]:
+        try:
+            if is_alive(read_run(path)) and time.time() - path.stat().st_mtime < 3600:
+                continue
+        except (StoreError, OSError):
+            pass
+        shutil.rmtree(path, ignore_errors=True)

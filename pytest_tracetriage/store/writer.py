@@ -1,0 +1,148 @@
+"""One process's records: a file opened with O_APPEND, one `os.write` a record.
+
+A record that has been written survives the death of the process without fsync, since it is in the kernel's hands. The
+running test is named by a slot in a small shared mapping, which costs no system call and which a SIGKILL does not lose.
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pytest_tracetriage.model.trace import Record, Start
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SLOT_SIZE = 4096
+SLOT_SUFFIX = ".running"
+_LENGTH = 4
+_EMPTY = bytes(_LENGTH)
+
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class Writer:
+    """Appends records to `traces/<worker>.jsonl`. Never raises: what cannot be written is counted in `lost`.
+
+    `broken` holds the reason of the first loss, in words, until someone has told it.
+    """
+
+    def __init__(self, folder: Path, worker: str) -> None:
+        self.lost = 0
+        self.broken = ""
+        self._fd = -1
+        self._torn = False
+        self._slot: mmap.mmap | None = None
+        self._slot_path = folder / f"{worker}{SLOT_SUFFIX}"
+        self.path = folder / f"{worker}.jsonl"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            self._fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | getattr(os, "O_CLOEXEC", 0), 0o644)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._slot = _open_slot(self._slot_path)
+
+    def write(self, record: Record) -> None:
+        """Write one record as one line."""
+        try:
+            line = _encode(record) + b"\n"
+        except (UnicodeEncodeError, ValueError, TypeError):
+            # Lone surrogates reach us from file names and test output; JSON cannot hold them.
+            try:
+                line = msgspec.json.encode(_printable(msgspec.to_builtins(record))) + b"\n"
+            except Exception as error:
+                self._fail(error)
+                return
+        self.write_line(line)
+
+    def write_line(self, line: bytes) -> None:
+        """Write one encoded line, with its newline."""
+        if self._fd < 0:
+            self.lost += 1
+            return
+        try:
+            if self._torn:
+                line = b"\n" + line
+            written = os.write(self._fd, line)
+        except OSError as error:
+            self._fail(error)
+            return
+        self._torn = written < len(line)
+        if self._torn:
+            self._fail(OSError(28, "No space left on device"))
+
+    def start(self, record: Start) -> None:
+        """Name the running test: in the slot, or as a record where it does not fit."""
+        line = _encode(record)
+        slot = self._slot
+        if slot is None or len(line) > SLOT_SIZE - _LENGTH:
+            self.write_line(line + b"\n")
+            return
+        size = len(line)
+        slot[0:_LENGTH] = _EMPTY  # a death between the two stores must not leave a mixture
+        slot[_LENGTH : _LENGTH + size] = line
+        slot[0:_LENGTH] = size.to_bytes(_LENGTH, "little")
+
+    def idle(self) -> None:
+        """Say that no test is running."""
+        if self._slot is not None:
+            self._slot[0:_LENGTH] = _EMPTY
+
+    def close(self) -> None:
+        """Close the file and remove the slot: this process ended as it should."""
+        if self._slot is not None:
+            self._slot.close()
+            self._slot = None
+            self._slot_path.unlink(missing_ok=True)
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    def _fail(self, error: Exception) -> None:
+        self.lost += 1
+        if not self.broken:
+            self.broken = f"{self.path}: {getattr(error, 'strerror', None) or error}"
+
+
+def _open_slot(path: Path) -> mmap.mmap | None:
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o644)
+    except OSError:
+        return None
+    try:
+        # Written, not truncated to size: touching a hole on a full disk would be a SIGBUS.
+        if os.write(fd, bytes(SLOT_SIZE)) < SLOT_SIZE:
+            return None
+        return mmap.mmap(fd, SLOT_SIZE)
+    except (OSError, ValueError):
+        return None
+    finally:
+        os.close(fd)
+
+
+def read_slot(path: Path) -> Start | None:
+    """Return the test that a dead process was running, or None."""
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return None
+    size = int.from_bytes(raw[:_LENGTH], "little")
+    try:
+        return msgspec.json.decode(raw[_LENGTH : _LENGTH + size], type=Start) if size else None
+    except msgspec.MsgspecError:
+        return None
+
+
+def _printable(value: object) -> object:
+    if isinstance(value, str):
+        return value.encode("utf-8", "backslashreplace").decode()
+    if isinstance(value, dict):
+        return {_printable(key): _printable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_printable(item) for item in value]
+    return value

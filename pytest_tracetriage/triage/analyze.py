@@ -1,0 +1,221 @@
+"""Triage as a whole: a summary of traces, what is known and what people decided in; an analysis out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+from pytest_tracetriage.model.analysis import (
+    Analysis,
+    Cluster,
+    Exemplar,
+    Muted,
+    Problem,
+    Signature,
+    Why,
+)
+from pytest_tracetriage.model.policy import Aliases
+from pytest_tracetriage.model.trace import Failure
+from pytest_tracetriage.triage import codeowners
+from pytest_tracetriage.triage.buckets import buckets, order
+from pytest_tracetriage.triage.facts import Fact, Group
+from pytest_tracetriage.triage.join import join
+from pytest_tracetriage.triage.names import name
+from pytest_tracetriage.triage.signature import place
+from pytest_tracetriage.triage.summary import SUBTEST, Summary, resolve_later, totals
+from pytest_tracetriage.triage.suspects import suspects
+from pytest_tracetriage.triage.taxonomy import FIXES, Answer, classify
+
+
+@dataclass(frozen=True)
+class KnownCluster:
+    """A cluster of earlier runs. `since` names the first run that showed it, `runs` counts them."""
+
+    id: str
+    name: str
+    signatures: frozenset[str]
+    tests: frozenset[str]
+    since: str
+    runs: int
+    last: Cluster
+
+
+@dataclass(frozen=True)
+class Given:
+    """What triage is told beside the traces. `known` is oldest first, None where there is no earlier run.
+
+    `today` is an ISO date.
+    """
+
+    known: tuple[KnownCluster, ...] | None = None
+    aliases: Aliases = field(default_factory=Aliases)
+    classifiers: tuple[Callable[[Failure], Answer | None], ...] = ()
+    joiners: tuple[Callable[[Sequence[Signature]], Iterable[tuple[str, str, str]]], ...] = ()
+    codeowners: codeowners.Rules = ()
+    today: str = ""
+
+
+def analyze(summary: Summary, given: Given) -> Analysis:
+    """Return the analysis of all shards of a summary. The same input gives the same bytes, in whatever order it came."""
+    facts = _facts(summary)
+    known = given.known or ()
+    belongs = _belongs(known, given.aliases)
+    groups = join(facts, *_people(facts, belongs, given), summary.texts)
+    clusters = [_cluster(group, given) for group in groups]
+    clusters = _identify(clusters, belongs, known, given)
+    clusters += _fixed(clusters, known, summary.passed)
+    ordered = order(clusters)
+    return Analysis(
+        runs=tuple(sorted(summary.sources.values(), key=lambda source: (source.started, source.id, source.path))),
+        totals=totals(summary),
+        buckets=buckets(ordered),
+        clusters=ordered,
+        problems=tuple(Problem(*parts) for parts in sorted(summary.problems)),
+    )
+
+
+def _facts(summary: Summary) -> list[Fact]:
+    members = resolve_later(summary)
+    return [
+        Fact(
+            id=signature,
+            key=found.key,
+            members=frozenset(members[signature]),
+            failures=tuple(sample.failure() for sample in found.samples),
+            samples=found.samples,
+        )
+        for signature, found in sorted(summary.signatures.items())
+        if signature in members
+    ]
+
+
+def _belongs(known: Sequence[KnownCluster], aliases: Aliases) -> dict[str, str]:
+    """Return the cluster that each known signature belongs to: the oldest, unless people joined it to another."""
+    belongs: dict[str, str] = {}
+    for cluster in known:
+        for signature in (cluster.id, *sorted(cluster.signatures)):
+            belongs.setdefault(signature, cluster.id)
+    for decision in aliases.joins:
+        survivor = decision.clusters[0]
+        absorbed = set(decision.clusters)
+        belongs.update({signature: survivor for signature, owner in belongs.items() if owner in absorbed})
+        belongs.update(dict.fromkeys(decision.clusters, survivor))
+    for decision in aliases.splits:
+        belongs.update({signature: signature for signature in decision.signatures})
+    return belongs
+
+
+def _people(
+    facts: Sequence[Fact], belongs: Mapping[str, str], given: Given
+) -> tuple[list[tuple[str, str, str]], list[frozenset[str]]]:
+    """Return (must-link pairs with their reason, sets of which no two may share a cluster)."""
+    present = {fact.id for fact in facts}
+    must: list[tuple[str, str, str]] = []
+    for decision in given.aliases.joins:
+        survivor = decision.clusters[0]
+        ids = [fact.id for fact in facts if belongs.get(fact.id, fact.id) == survivor]
+        must += [(ids[0], other, f"joined by {decision.by or 'a person'}") for other in ids[1:]]
+    signatures = [describe(fact) for fact in facts] if given.joiners else []
+    for joiner in given.joiners:
+        must += [(a, b, why) for a, b, why in joiner(signatures) if a in present and b in present and a != b]
+    cannot = [frozenset(decision.signatures) & present for decision in given.aliases.splits]
+    return must, [group for group in cannot if len(group) > 1]
+
+
+def describe(fact: Fact) -> Signature:
+    """Return a fact as the model's signature."""
+    return Signature(fact.id, *fact.key[:1], *fact.key[1:3], fact.key.message, len(fact.members))
+
+
+def _cluster(group: Group, given: Given) -> Cluster:
+    """Return a group as a cluster founded by its leading signature, not yet known to history."""
+    facts = sorted(group.facts, key=lambda fact: (-len(fact.members), fact.id))
+    lead = facts[0]
+    members = frozenset().union(*(fact.members for fact in facts))
+    category, owner, evidence = _majority(facts, given.classifiers)
+    found = suspects(facts)
+    sample = lead.samples[0]
+    frame = place(lead.failures[0].errors)
+    files = [suspect.file for suspect in found[:3]] + ([frame.file] if frame else [])
+    files += [member.partition("::")[0] for member in sorted(members)[:1]]
+    return Cluster(
+        id=lead.id,
+        name=name(lead.key, lead.failures),
+        category=category,
+        owner=owner,
+        codeowners=codeowners.owners(given.codeowners, files),
+        seen="first-run" if given.known is None else "new",
+        muted=None,
+        count=len(members),
+        tests=tuple(sorted({member.partition(SUBTEST)[0] for member in members})),
+        signatures=tuple(describe(fact) for fact in facts),
+        why=group.why or (Why("same signature", _signature_text(lead), (lead.id,)),),
+        suspects=found,
+        exemplar=Exemplar(sample.nodeid, lead.failures[0], sample.reason),
+        classified=evidence,
+        fix=FIXES.get(category, ""),
+    )
+
+
+def _signature_text(fact: Fact) -> str:
+    parts = [fact.key.type, f"{fact.key.file}:{fact.key.function}" if fact.key.file else "", fact.key.message]
+    return " · ".join(part for part in parts if part)
+
+
+def _majority(facts: Sequence[Fact], classifiers: Sequence[Callable[[Failure], Answer | None]]) -> Answer:
+    """Return the category that most tests of the cluster have; ties go to the leading signature's."""
+    weights: dict[tuple[str, str], int] = {}
+    answers: dict[tuple[str, str], Answer] = {}
+    for fact in facts:
+        answer = classify(fact.failures[0], classifiers)
+        weights[answer[:2]] = weights.get(answer[:2], 0) + len(fact.members)
+        answers.setdefault(answer[:2], answer)
+    return answers[max(weights, key=lambda kind: weights[kind])]
+
+
+def _identify(
+    clusters: list[Cluster], belongs: Mapping[str, str], known: Sequence[KnownCluster], given: Given
+) -> list[Cluster]:
+    """Give each cluster the oldest id that any of its signatures is known under; an id is given once, to the largest."""
+    import msgspec  # noqa: PLC0415
+
+    age = {cluster.id: index for index, cluster in enumerate(known)}
+    for decision in given.aliases.joins:
+        age.setdefault(decision.clusters[0], -1)
+    history = {cluster.id: cluster for cluster in known}
+    taken: set[str] = set()
+    named = []
+    for cluster in sorted(clusters, key=lambda c: (-c.count, c.id)):
+        ids = [belongs[s.id] for s in cluster.signatures if s.id in belongs]
+        candidates = sorted({i for i in ids if i not in taken and i in age}, key=lambda i: (age[i], i))
+        identity = candidates[0] if candidates else cluster.id
+        taken.add(identity)
+        before = history.get(identity)
+        changes = {"id": identity, "muted": muted(identity, given)}
+        if before is not None:
+            changes |= {"seen": "known", "since": before.since, "runs": before.runs}
+        named.append(msgspec.structs.replace(cluster, **changes))
+    return named
+
+
+def muted(cluster: str, given: Given) -> Muted | None:
+    """Return the mute that holds for a cluster today."""
+    for mute in reversed(given.aliases.mutes):
+        if mute.cluster == cluster and (not mute.until or not given.today or given.today <= mute.until):
+            return Muted(mute.owner, mute.reason, mute.until)
+    return None
+
+
+def _fixed(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: set[str]) -> list[Cluster]:
+    """Return the known clusters that are gone although their tests ran: all that are left of them passed."""
+    import msgspec  # noqa: PLC0415
+
+    present = {cluster.id for cluster in clusters}
+    passed = passed - {test for cluster in clusters for test in cluster.tests}
+    return [
+        msgspec.structs.replace(
+            cluster.last, seen="fixed", count=0, tests=tuple(sorted(cluster.tests & passed)), since=cluster.since, runs=cluster.runs
+        )
+        for cluster in known
+        if cluster.id not in present and cluster.last.seen != "fixed" and cluster.tests & passed
+    ]

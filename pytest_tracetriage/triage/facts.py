@@ -1,0 +1,31 @@
+"""What joining works on: signatures with their tests and exemplars, and the groups that they end up in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pytest_tracetriage.model.analysis import Why
+    from pytest_tracetriage.model.trace import Failure
+    from pytest_tracetriage.triage.signature import Key
+    from pytest_tracetriage.triage.summary import Sample
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One signature of this analysis. `failures` are those of `samples`, in their order; there is at least one."""
+
+    id: str
+    key: Key
+    members: frozenset[str]
+    failures: tuple[Failure, ...]
+    samples: tuple[Sample, ...]
+
+
+@dataclass(frozen=True)
+class Group:
+    """Signatures that share one root cause, with the evidence of each join."""
+
+    facts: tuple[Fact, ...]
+    why: tuple[Why, ...]

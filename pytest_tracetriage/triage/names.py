@@ -1,0 +1,45 @@
+"""Names of clusters: `KeyError in Cart.total: missing 'sku'`, never `Cluster 3`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.triage.signature import Key, first_line, mask, place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_tracetriage.model.trace import Failure
+
+MAX_NAME = 110
+
+
+def name(key: Key, failures: Sequence[Failure]) -> str:
+    """Return the name of a cluster from its leading signature and some of that signature's failures."""
+    where = _where(key, failures)
+    what = _message(key, failures)
+    text = key.type + (f" in {where}" if where else "") + (f": {what}" if what else "")
+    text = "".join(character if character.isprintable() else " " for character in text)
+    return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1].rstrip() + "…"
+
+
+def _where(key: Key, failures: Sequence[Failure]) -> str:
+    """Return the function as people call it: qualified where all failures agree on one."""
+    names = set()
+    for failure in failures:
+        frame = place(failure.errors)
+        if frame is not None and frame.function == key.function:
+            names.add(frame.qualname.replace("<locals>.", "") or frame.function)
+    where = names.pop() if len(names) == 1 else key.function
+    return where if where not in {"<module>", "<lambda>"} else key.file
+
+
+def _message(key: Key, failures: Sequence[Failure]) -> str:
+    """Return the message as it was raised where it does not vary, else with its varying parts masked."""
+    raw = {first_line(failure.errors[0].message if failure.errors else failure.text) for failure in failures}
+    text = raw.pop() if len(raw) == 1 else key.message
+    if key.type == "KeyError" and text:
+        return f"missing {text}"
+    if "redacted" in text:
+        text = mask(text)
+    return text

@@ -1,0 +1,215 @@
+"""What triage keeps of a shard: per signature its tests, first and last seen, and a few exemplars.
+
+Everything in a summary is a set, a minimum, a maximum or the smallest k of a set, so `merge` is associative, commutative and
+idempotent: shards may arrive in any order, in any grouping, and twice. (Bottom-k by hash: Cohen and Kaplan, "Summarizing data
+using bottom-k sketches", PODC 2007.)
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pytest_tracetriage.collect.totals import count
+from pytest_tracetriage.model.analysis import Problem
+from pytest_tracetriage.model.analysis import Source as Shard
+from pytest_tracetriage.model.run import Totals
+from pytest_tracetriage.model.trace import FAILING, Failure, Source, Trace
+from pytest_tracetriage.triage.signature import Key, identify, key
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+EXEMPLARS = 3
+TEXTS = 50_000
+MAX_TEXT = 8_000
+SUBTEST = "\0"
+"""Separates a node id from the description of a subtest inside a member's name."""
+
+
+class Sample(msgspec.Struct, frozen=True, order=True):
+    """One exemplar. Its order (hash first) decides which samples a summary keeps."""
+
+    rank: bytes
+    member: str
+    encoded: bytes
+    """The failure as JSON: decides between two failures of one test."""
+    outcome: str = ""
+    reason: str = ""
+
+    def failure(self) -> Failure:
+        """Return the failure."""
+        return msgspec.json.decode(self.encoded, type=Failure)
+
+    @property
+    def nodeid(self) -> str:
+        """Return the test's node id."""
+        return self.member.partition(SUBTEST)[0]
+
+
+@dataclass
+class Occurrences:
+    """Where one signature was seen. `later` holds tests that had failed before, in the same attempt (a teardown)."""
+
+    key: Key
+    members: set[str] = field(default_factory=set)
+    later: set[str] = field(default_factory=set)
+    first: float = float("inf")
+    last: float = 0.0
+    samples: tuple[Sample, ...] = ()
+
+
+@dataclass
+class Summary:
+    """All that triage needs to know of some shards. `totals` and `sources` are kept by shard key."""
+
+    signatures: dict[str, Occurrences] = field(default_factory=dict)
+    totals: dict[str, dict[str, int]] = field(default_factory=dict)
+    sources: dict[str, Shard] = field(default_factory=dict)
+    problems: set[tuple[str, int, str]] = field(default_factory=set)
+    passed: set[str] = field(default_factory=set)
+    """Which of the watched tests passed."""
+    texts: dict[str, tuple[int, str]] = field(default_factory=dict)
+    """(first line, text) of functions by content hash: the smallest `TEXTS` hashes of all."""
+
+
+def summarize(
+    traces: Iterable[Trace | Source | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset()
+) -> Summary:
+    """Return the summary of one shard. `shard` names it and its content (path and etag); `watch` are node ids whose
+    passing is worth knowing."""
+    summary = Summary(sources={shard: source})
+    counts: dict[str, int] = {}
+    collected: set[str] = set()
+    for trace in traces:
+        if isinstance(trace, Problem):
+            summary.problems.add((trace.file, trace.line, trace.message))
+            continue
+        if isinstance(trace, Source):
+            keep_text(summary, trace)
+            continue
+        if trace.failure is not None and trace.failure.phase == "collect":
+            # every xdist worker collects, and reports what it could not
+            if trace.nodeid in collected:
+                continue
+            collected.add(trace.nodeid)
+        count(counts, trace.outcome, rerun=trace.rerun, subtest=bool(trace.subtest))
+        add_trace(summary, trace)
+        if trace.outcome == "passed" and trace.nodeid in watch:
+            summary.passed.add(trace.nodeid)
+    summary.totals[shard] = counts
+    return summary
+
+
+def keep_text(summary: Summary, source: Source) -> None:
+    """Keep the source of a function, as long as its hash is among the smallest."""
+    summary.texts[source.id] = (source.line, source.text[:MAX_TEXT])
+    if len(summary.texts) > 2 * TEXTS:
+        summary.texts = dict(sorted(summary.texts.items())[:TEXTS])
+
+
+def add_trace(summary: Summary, trace: Trace) -> None:
+    """Add the failures of one trace. An attempt that was run again is not a failure of its test."""
+    if trace.rerun or trace.outcome not in FAILING:
+        return
+    member = f"{trace.nodeid}{SUBTEST}{trace.subtest}" if trace.subtest else trace.nodeid
+    if trace.failure is not None:
+        # A text format reports a teardown by itself; there, only the phase tells that the test may have failed before.
+        later = trace.failure.phase == "teardown"
+        add_failure(summary, trace.failure, member, trace.start, trace.outcome, trace.reason, later=later)
+    for failure in trace.later:
+        add_failure(summary, failure, member, trace.start, "error", "", later=True)
+
+
+def add_failure(
+    summary: Summary, failure: Failure, member: str, start: float, outcome: str, reason: str, *, later: bool
+) -> None:
+    """Add one failure of one test (`member`: its node id, for a subtest followed by NUL and its description)."""
+    parts = key(failure)
+    found = occurrences(summary, identify(parts), parts)
+    seen(found, member, start, later=later)
+    rank = sample_rank(member)
+    if wanted(found, rank):
+        offer(found, Sample(rank, member, msgspec.json.encode(failure), outcome, reason))
+
+
+def occurrences(summary: Summary, signature: str, parts: Key) -> Occurrences:
+    """Return the (possibly new) occurrences of a signature."""
+    found = summary.signatures.get(signature)
+    if found is None:
+        found = summary.signatures[signature] = Occurrences(parts)
+    return found
+
+
+def seen(found: Occurrences, member: str, start: float, *, later: bool) -> None:
+    """Note that a test showed the signature at `start`."""
+    (found.later if later else found.members).add(member)
+    if start and start < found.first:
+        found.first = start
+    if start > found.last:
+        found.last = start
+
+
+def sample_rank(member: str) -> bytes:
+    """Return what decides whether a member becomes an exemplar: a hash, so that any shard decides alike."""
+    return blake2b(member.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+
+
+def wanted(found: Occurrences, rank: bytes) -> bool:
+    """Return whether a sample of this rank may be among the smallest k."""
+    return len(found.samples) < EXEMPLARS or rank <= found.samples[-1].rank
+
+
+def offer(found: Occurrences, sample: Sample) -> None:
+    """Keep `sample` if it is among the smallest k."""
+    found.samples = tuple(sorted({*found.samples, sample})[:EXEMPLARS])
+
+
+def merge(*summaries: Summary) -> Summary:
+    """Return the summary of all shards of all. No argument is changed."""
+    merged = Summary()
+    for side in summaries:
+        merged.totals.update(side.totals)
+        merged.sources.update(side.sources)
+        merged.problems |= side.problems
+        merged.passed |= side.passed
+        merged.texts.update(side.texts)
+        for signature, found in side.signatures.items():
+            into(occurrences(merged, signature, found.key), found)
+    if len(merged.texts) > TEXTS:
+        merged.texts = dict(sorted(merged.texts.items())[:TEXTS])
+    return merged
+
+
+def into(target: Occurrences, found: Occurrences) -> None:
+    """Merge `found` into `target`, which is changed."""
+    target.members |= found.members
+    target.later |= found.later
+    target.first = min(target.first, found.first)
+    target.last = max(target.last, found.last)
+    target.samples = tuple(sorted({*target.samples, *found.samples})[:EXEMPLARS])
+
+
+def resolve_later(summary: Summary) -> dict[str, set[str]]:
+    """Return the members by signature: a later failure counts only where the test had not failed before."""
+    members = {signature: found.members for signature, found in summary.signatures.items() if found.members}
+    if any(found.later for found in summary.signatures.values()):
+        failed = set().union(*members.values()) if members else set()
+        for signature, found in summary.signatures.items():
+            alone = found.later - failed
+            if alone:
+                members[signature] = members.get(signature, set()) | alone
+    return members
+
+
+def totals(summary: Summary) -> Totals:
+    """Return the totals over all shards."""
+    added: dict[str, int] = {}
+    for counts in summary.totals.values():
+        for name, number in counts.items():
+            added[name] = added.get(name, 0) + number
+    failures = len(set().union(*resolve_later(summary).values())) if summary.signatures else 0
+    return Totals(**{**added, "failures": failures})

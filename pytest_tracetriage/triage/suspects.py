@@ -1,0 +1,76 @@
+"""Suspects from tracebacks alone: the deepest application frame first, each caller half as much.
+
+Text cannot see a fault that no traceback passes through; where a run stored a coverage map, diagnosis ranks anew.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.model.analysis import Suspect
+from pytest_tracetriage.triage.signature import place
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pytest_tracetriage.model.trace import Failure, Frame
+    from pytest_tracetriage.triage.facts import Fact
+
+CALLER = 0.5
+MAX_SUSPECTS = 10
+
+Place = tuple[str, str]
+
+
+def suspects(facts: Sequence[Fact]) -> tuple[Suspect, ...]:
+    """Return at most ten suspects of a cluster, the most suspicious first. A signature weighs the root of its tests."""
+    total = math.fsum(math.sqrt(max(1, len(fact.members))) for fact in facts)
+    scores: dict[Place, list[float]] = {}
+    tests: dict[Place, int] = {}
+    lines: dict[Place, dict[int, int]] = {}
+    names: dict[Place, set[str]] = {}
+    for fact in facts:
+        share = math.sqrt(max(1, len(fact.members))) / total / len(fact.failures)
+        met: set[Place] = set()
+        for failure in fact.failures:
+            for depth, frame in enumerate(_innermost_first(failure)):
+                where = (frame.file, frame.function)
+                scores.setdefault(where, []).append(share * CALLER**depth)
+                numbers = lines.setdefault(where, {})
+                numbers[frame.line] = numbers.get(frame.line, 0) + len(fact.members)
+                names.setdefault(where, set()).add(frame.qualname.replace("<locals>.", "") or frame.function)
+                met.add(where)
+        for where in met:
+            tests[where] = tests.get(where, 0) + len(fact.members)
+    count = sum(len(fact.members) for fact in facts)
+    ranked = sorted(scores, key=lambda where: (-round(math.fsum(scores[where]), 9), where))
+    found = [
+        Suspect(
+            file=where[0],
+            function=names[where].pop() if len(names[where]) == 1 else where[1],
+            line=min(lines[where], key=lambda line: (-lines[where][line], line)),
+            score=round(min(1.0, math.fsum(scores[where])), 4),
+            evidence=f"in the traceback of {tests[where]} of {count} tests",
+        )
+        for where in ranked[:MAX_SUSPECTS]
+    ]
+    return tuple(found) or _test_place(facts[0])
+
+
+def _innermost_first(failure: Failure) -> list[Frame]:
+    """Return the application's frames, those of the raised error first, each function once."""
+    found: dict[Place, Frame] = {}
+    for error in failure.errors:
+        for frame in reversed(error.frames):
+            if frame.origin == "app":
+                found.setdefault((frame.file, frame.function), frame)
+    return list(found.values())
+
+
+def _test_place(fact: Fact) -> tuple[Suspect, ...]:
+    frame = place(fact.failures[0].errors)
+    if frame is None or frame.origin != "test":
+        return ()
+    name = frame.qualname.replace("<locals>.", "") or frame.function
+    return (Suspect(frame.file, name, frame.line, 0.1, "no application frame in any traceback: where the test failed"),)

@@ -1,0 +1,213 @@
+"""Category and owner of a failure: one table of rules, first match wins, with the evidence it matched.
+
+A project puts its own rules in front, by `[[tool.tracetriage.rules]]` or the hook `pytest_tracetriage_classify`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.triage.signature import bare, first_line, own_frame, place, root_cause
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from pytest_tracetriage.config import CustomRule
+    from pytest_tracetriage.model.analysis import Owner
+    from pytest_tracetriage.model.trace import Error, Failure
+
+Answer = tuple[str, "Owner", str]
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is given must match: `types` one of the bare type names of the chain, `message` and `file` by search, `phase`.
+
+    `owner` "place" means whoever owns the deepest frame: the product where the application was reached, else the test.
+    """
+
+    category: str
+    owner: str
+    types: frozenset[str] = frozenset()
+    message: str = ""
+    file: str = ""
+    phase: str = ""
+
+
+def _types(names: str) -> frozenset[str]:
+    return frozenset(names.split())
+
+
+RULES: tuple[Rule, ...] = (
+    # how the process or the run ended
+    Rule("CRASH", "place", _types("ProcessCrash WorkerCrash")),
+    Rule("TIMEOUT", "place", _types("Timeout Failed"), message=r"^Timeout \(?>\s?[\d.]+s"),
+    Rule("INTERRUPTED", "infrastructure", _types("KeyboardInterrupt")),
+    # resources of the machine
+    Rule("RESOURCE", "infrastructure", _types("MemoryError")),
+    Rule("DISK", "infrastructure", message=r"No space left on device|Disk quota exceeded|Read-only file system|Errno 28\b|Errno 30\b"),
+    Rule("RESOURCE", "infrastructure", message=r"Too many open files|can't start new thread|Cannot allocate memory|Resource temporarily unavailable|OutOfMemory|CUDA out of memory"),
+    Rule("DISK", "infrastructure", message=r"No usable temporary directory found"),
+    # network
+    Rule("NETWORK", "infrastructure", _types("ConnectionRefusedError ConnectionResetError ConnectionAbortedError BrokenPipeError gaierror ConnectError ConnectTimeout NewConnectionError MaxRetryError NameResolutionError NoBrokersAvailable ClientConnectorError ServerDisconnectedError SSLError SSLCertVerificationError ProxyError")),
+    Rule("NETWORK", "infrastructure", message=r"Connection refused|Connection reset by peer|Name or service not known|nodename nor servname|Temporary failure in name resolution|Network is unreachable|No route to host|could not connect to server|Cannot assign requested address|Address already in use|Connection timed out|getaddrinfo failed|Failed to establish a new connection"),
+    # collection and dependencies
+    Rule("MISSING_DEPENDENCY", "place", _types("ModuleNotFoundError")),
+    Rule("MISSING_DEPENDENCY", "place", message=r"^No module named '"),
+    Rule("API_MISUSE", "place", _types("ImportError"), message=r"cannot import name"),
+    Rule("MISSING_DEPENDENCY", "place", _types("ImportError PackageNotFoundError DistributionNotFound")),
+    Rule("MISSING_DEPENDENCY", "infrastructure", _types("FileNotFoundError"), message=r"No such file or directory: '[\w.-]+'$", file=r"subprocess\.py$"),
+    Rule("COLLECTION", "test", _types("SyntaxError IndentationError TabError CollectError UsageError"), phase="collect"),
+    Rule("FIXTURE", "test", _types("FixtureLookupError")),
+    Rule("FIXTURE", "test", message=r"^fixture '[^']+' not found|ScopeMismatch"),
+    Rule("COLLECTION", "test", message=r"import file mismatch|duplicate parametrization|function uses no argument|Using @pytest\.", phase="collect"),
+    Rule("SYNTAX", "place", _types("SyntaxError IndentationError TabError")),
+    # files and rights
+    Rule("PERMISSION", "infrastructure", _types("PermissionError")),
+    Rule("PERMISSION", "infrastructure", message=r"Permission denied|Operation not permitted"),
+    Rule("MISSING_FILE", "place", _types("FileNotFoundError NotADirectoryError IsADirectoryError FileExistsError")),
+    # time
+    Rule("TIMEOUT", "place", _types("TimeoutError TimeoutExpired ReadTimeout WriteTimeout PoolTimeout CancelledError DeadlineExceeded")),
+    Rule("TIMEOUT", "place", message=r"(?i)\btimed out\b|\btime-?out (?:after|expired)"),
+    # what code does wrong
+    Rule("RECURSION", "place", _types("RecursionError")),
+    Rule("DEPRECATION", "place", _types("DeprecationWarning PendingDeprecationWarning FutureWarning PytestDeprecationWarning PytestRemovedIn9Warning PytestRemovedIn10Warning")),
+    Rule("WARNING", "place", _types("UserWarning RuntimeWarning ResourceWarning SyntaxWarning EncodingWarning PytestUnraisableExceptionWarning PytestUnhandledThreadExceptionWarning PytestWarning PytestReturnNotNoneWarning")),
+    Rule("API_MISUSE", "place", message=r"unexpected keyword argument|missing \d+ required (?:positional|keyword-only) argument|takes (?:from )?\d+ (?:to \d+ )?positional arguments?|takes no arguments|got multiple values for|has no attribute|is not callable|can't set attribute|is not subscriptable|abstract (?:class|method)|unexpected keyword"),
+    Rule("API_MISUSE", "place", _types("AttributeError NameError UnboundLocalError NotImplementedError")),
+    Rule("TYPE_MISMATCH", "place", _types("TypeError ValidationError")),
+    Rule("EMPTY_DATA", "place", _types("StopIteration EmptyDataError"), ),
+    Rule("EMPTY_DATA", "place", message=r"(?i)empty (?:sequence|list|iterable|string|range|data|set|dict)|is empty\b|arg is an empty|list index out of range|pop from (?:an )?empty"),
+    Rule("DATA_SHAPE", "place", _types("KeyError IndexError LookupError ValueError UnicodeDecodeError UnicodeEncodeError JSONDecodeError OverflowError ZeroDivisionError InvalidOperation DecimalException ArithmeticError ParseError")),
+    Rule("XPASS_STRICT", "test", _types("XPassStrict")),
+    Rule("ASSERTION", "product", _types("DocTestFailure AssertionError Failed MultipleDoctestFailures ComparisonFailure")),
+)  # fmt: skip
+
+FIXES: dict[str, str] = {
+    "API_MISUSE": "make caller and callee agree on name and arguments; look for a rename or an upgraded dependency",
+    "ASSERTION": "compare expected with actual value; decide whether the code or the expectation is wrong",
+    "COLLECTION": "make the module importable: these tests did not run at all",
+    "CRASH": "run the named test alone with `-X faulthandler`; a native extension, a signal or os._exit ended the process",
+    "DATA_SHAPE": "check the data against what the code expects at this place: a key, an index or a format differs",
+    "DEPRECATION": "move to what the warning names, or filter it where it cannot be helped",
+    "DISK": "free or mount disk space for the job; nothing in the code has to change",
+    "EMPTY_DATA": "handle the empty case, or find out why the data is missing",
+    "FIXTURE": "repair the fixture: every test that asks for it fails with it",
+    "MISSING_DEPENDENCY": "install or pin the dependency in the test environment",
+    "MISSING_FILE": "check the path and the working directory; add the file to the checkout or create it in a fixture",
+    "NETWORK": "start the service before the tests, or mark and skip tests that need it",
+    "PERMISSION": "give the job the right, or write to a temporary folder",
+    "RECURSION": "find the cycle in the frames that repeat",
+    "RESOURCE": "raise the limit of the job or run fewer workers; look for a leak when it grows over the run",
+    "SYNTAX": "mend the syntax, or exclude the file on Pythons that cannot read it",
+    "TIMEOUT": "see where the test stood; raise the limit only when the work is really slow",
+    "TYPE_MISMATCH": "find where a value of the wrong type enters: often a None that should not be there",
+    "WARNING": "treat the cause of the warning, which the project turns into an error",
+    "XPASS_STRICT": "the expected failure is gone: remove the xfail mark",
+}
+
+
+def classify(failure: Failure, before: Sequence[Callable[[Failure], Answer | None]] = ()) -> Answer:
+    """Return (category, owner, evidence) of a failure. `before` are classifiers that are asked first."""
+    for ask in before:
+        answer = ask(failure)
+        if answer is not None:
+            return answer
+    chain = _explicit_chain(failure)
+    for rule in RULES:
+        evidence = _match(rule, failure, chain)
+        if evidence:
+            return _fixture_or(rule, failure, evidence)
+    return "ERROR", _owner("place", failure), _first_evidence(failure)
+
+
+def project_rules(rules: Iterable[CustomRule]) -> Callable[[Failure], Answer | None]:
+    """Return a classifier of the project's own rules: all patterns of a rule must be found in one error of the failure."""
+    table = tuple(rules)
+
+    def ask(failure: Failure) -> Answer | None:
+        for rule in table:
+            for error in failure.errors:
+                evidence = [
+                    f"{part} {found[0]!r}"
+                    for part, pattern, text in (("type", rule.type, error.type), ("message", rule.message, error.message))
+                    if pattern and (found := re.search(pattern, text))
+                ]
+                if rule.file and any(re.search(rule.file, frame.file) for frame in error.frames):
+                    evidence.append(f"file {rule.file!r}")
+                if len(evidence) == sum(map(bool, (rule.type, rule.message, rule.file))):
+                    return rule.category, rule.owner, f"rule of the project: {' and '.join(evidence)}"
+        return None
+
+    return ask
+
+
+def _fixture_or(rule: Rule, failure: Failure, evidence: str) -> Answer:
+    owner = _owner(rule.owner, failure)
+    in_fixture = failure.phase in {"setup", "teardown"} and failure.fixture
+    if in_fixture and owner == "test" and rule.category in {"ASSERTION", "DATA_SHAPE", "API_MISUSE", "TYPE_MISMATCH", "EMPTY_DATA", "MISSING_FILE"}:
+        return "FIXTURE", "test", f"{evidence}, raised in fixture {failure.fixture}"
+    return rule.category, owner, evidence
+
+
+def _explicit_chain(failure: Failure) -> tuple[Error, ...]:
+    """Return the raised error, its root cause and the members of its groups: what the category may rest on."""
+    if not failure.errors:
+        return ()
+    root = root_cause(failure.errors)
+    members = tuple(error for error in failure.errors if error.link == "member")
+    head = failure.errors[0]
+    return tuple(dict.fromkeys((root, head, *members)))
+
+
+def _match(rule: Rule, failure: Failure, chain: Sequence[Error]) -> str:
+    if rule.phase and rule.phase != failure.phase:
+        return ""
+    if not chain:
+        found = re.search(rule.message, failure.text[:2_000], re.MULTILINE) if rule.message and not rule.types else None
+        return f"text {found[0]!r}" if found else ""
+    for error in chain:
+        evidence = []
+        if rule.types:
+            if bare(error.type) not in rule.types:
+                continue
+            evidence.append(f"type {bare(error.type)}")
+        if rule.message:
+            found = re.search(rule.message, error.message[:2_000])
+            if found is None or (not rule.types and _is_plain_assertion(error)):
+                continue
+            evidence.append(f"message {found[0]!r}")
+        if rule.file:
+            if not any(re.search(rule.file, frame.file) for frame in error.frames):
+                continue
+            evidence.append(f"file {rule.file}")
+        return " and ".join(evidence)
+    return ""
+
+
+def _is_plain_assertion(error: Error) -> bool:
+    # An assertion about a text that speaks of a refused connection is about the text.
+    return bare(error.type) in {"AssertionError", "Failed", "DocTestFailure"}
+
+
+def _owner(owner: str, failure: Failure) -> Owner:
+    if owner != "place":
+        return owner  # type: ignore[return-value]
+    if own_frame(failure.errors) is not None:
+        return "product"
+    frame = place(failure.errors)
+    if frame is None:
+        return "product"
+    if frame.origin == "test":
+        # Raised by code that the test called directly: the deepest frame of all tells whether the test itself is broken.
+        deepest = next((error.frames[-1] for error in failure.errors if error.frames), frame)
+        return "test" if deepest.origin == "test" else "product"
+    return "product"
+
+
+def _first_evidence(failure: Failure) -> str:
+    if not failure.errors:
+        return f"text {first_line(failure.text)[:80]!r}"
+    return f"type {failure.errors[0].type}"
