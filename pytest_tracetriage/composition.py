@@ -11,9 +11,10 @@ import pytest
 
 from pytest_tracetriage.config import INI_OPTIONS, ConfigError, load
 from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key
-from pytest_tracetriage.store.runs import new_run_id, prepare_folder
+from pytest_tracetriage.store.runs import StoreError, new_run_id, prepare_folder, read_analysis, run_folders
 
 if TYPE_CHECKING:
+    from pytest_tracetriage.capture.recorder import Recorder
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
     from pytest_tracetriage.model.run import Totals
@@ -89,6 +90,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     from pytest_tracetriage.capture.recorder import SIGNATURE_ATTRIBUTE, Recorder  # noqa: PLC0415
     from pytest_tracetriage.capture.session import WORKER_INPUT, RunSession  # noqa: PLC0415
     from pytest_tracetriage.origin import Project  # noqa: PLC0415
+    from pytest_tracetriage.report.summary import TerminalSummary  # noqa: PLC0415
     from pytest_tracetriage.store.writer import Writer  # noqa: PLC0415
 
     worker_input: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -107,16 +109,18 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     recorder = Recorder(config, writer, redactor, project, exemplars, worker)
     config.pluginmanager.register(recorder, "tracetriage-recorder")
     config.add_cleanup(recorder.close)
+    if config.pluginmanager.hasplugin("timeout"):
+        from pytest_tracetriage.capture.deadlines import DeadlineWatch  # noqa: PLC0415
+
+        config.pluginmanager.register(DeadlineWatch(recorder), "tracetriage-deadlines")
     if is_worker:
         return
 
     def analyse(folder: Path) -> tuple[Totals, Analysis | None]:
-        return _analyse(config, settings, folder)
+        return _analyse(config, settings, folder, recorder)
 
     session = RunSession(config, settings, redactor, run_folder, recorder, analyse)
     config.pluginmanager.register(session, "tracetriage-session")
-    from pytest_tracetriage.report.summary import TerminalSummary  # noqa: PLC0415
-
     config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE), "tracetriage-summary")
 
 
@@ -126,18 +130,35 @@ def _signature(failure: Any) -> str:
     return signature_id(failure)
 
 
-def _analyse(config: pytest.Config, settings: Settings, folder: Path) -> tuple[Totals, Analysis | None]:
-    """Return totals and analysis of a finished run. A green run without a past imports no later stage."""
-    from pytest_tracetriage.collect.totals import count_run  # noqa: PLC0415
+def _analyse(
+    config: pytest.Config, settings: Settings, folder: Path, recorder: Recorder
+) -> tuple[Totals, Analysis | None]:
+    """Return totals and analysis of a finished run. A green run with a clean past imports no later stage."""
+    from pytest_tracetriage.collect.totals import count_run, totals_of  # noqa: PLC0415
     from pytest_tracetriage.model.analysis import Analysis, Source  # noqa: PLC0415
-    from pytest_tracetriage.store.runs import run_folders  # noqa: PLC0415
 
-    totals, failing = count_run(folder)
-    alone = run_folders(settings.folder) in ([], [folder])
-    if not failing and alone:
-        source = Source(id=folder.name, format="tracetriage")
-        return totals, Analysis(runs=(source,), totals=totals, buckets=(), clusters=(), problems=())
+    red = recorder.red
+    if red or config.pluginmanager.hasplugin("dsession"):
+        totals, red = count_run(folder)
+    else:
+        totals = totals_of(recorder.outcomes)
+    if not red and _clean_past(settings.folder, folder.name):
+        analysis = Analysis((Source(folder.name, "tracetriage"),), totals, (), (), ())
+        config.hook.pytest_tracetriage_notify(analysis=analysis)
+        return totals, analysis
     from pytest_tracetriage.commands.pipeline import analyse_run  # noqa: PLC0415
 
     analysis = analyse_run(settings, folder, config.hook)
     return analysis.totals, analysis
+
+
+def _clean_past(folder: Path, current: str) -> bool:
+    """Return whether no earlier run left a cluster open that could be fixed now."""
+    for path in reversed(run_folders(folder)):
+        if path.name < current:
+            try:
+                if any(cluster.seen != "fixed" for cluster in read_analysis(path).clusters):
+                    return False
+            except StoreError:
+                continue
+    return True

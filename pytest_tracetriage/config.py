@@ -12,10 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pytest_tracetriage.model.analysis import Owner
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+
+    from pytest_tracetriage.model.analysis import Owner
 
 OWNERS: tuple[Owner, ...] = ("product", "test", "agent", "infrastructure")
 

@@ -26,7 +26,8 @@ class ItemFacts:
 
     def nodeid(self, item: pytest.Item) -> str:
         """Return the redacted node id; values of secret parameters are learned first, since they stand in it."""
-        if type(item) is pytest.Function and "callspec" not in item.__dict__:
+        # (getattr, since looking into `__dict__` would slow down every later access to the item)
+        if type(item) is pytest.Function and getattr(item, "callspec", None) is None:
             # A path and an identifier: they can repeat a known secret, but not hold a token of its own.
             return self._redactor.known(item.nodeid)
         self.params(item)
@@ -34,7 +35,7 @@ class ItemFacts:
 
     def params(self, item: Any) -> dict[str, str]:
         """Return the parameters by name; what is not a plain value is named by its type: its `repr` may do anything."""
-        callspec = item.__dict__.get("callspec")
+        callspec = getattr(item, "callspec", None)
         if callspec is None:
             return _NOTHING
         return self._redactor.parameters({name: plain(value) for name, value in callspec.params.items()})
@@ -47,6 +48,11 @@ class ItemFacts:
             marks = [mark for node in reversed(parent.listchain()) for mark in node.own_markers] if parent else []
             inherited = self._inherited[parent] = self._describe(marks)
         return (*self._describe(item.own_markers), *inherited) if item.own_markers else inherited
+
+    @staticmethod
+    def expects_failure(markers: tuple[Marker, ...]) -> bool:
+        """Return whether one of the markers makes pytest expect a failure."""
+        return any(marker.name == "xfail" for marker in markers)
 
     def _describe(self, marks: list[Any]) -> tuple[Marker, ...]:
         return tuple(

@@ -21,6 +21,7 @@ SECTIONS = 20
 FRAMES = 50
 ERRORS = 20
 CODE = 500
+PRINTED = 8_000
 NAME = 4_000
 PROBLEMS = 20
 """How many problems of one file are reported one by one."""
@@ -56,10 +57,10 @@ def bounded_error(type_: str, message: str, frames: Sequence[Frame]) -> Error:
     return Error(type=clip(type_, CODE), message=clip(message, MESSAGE), frames=kept, omitted=omitted)
 
 
-def bounded_frame(file: str, function: str, line: int, code: str) -> Frame:
+def bounded_frame(file: str, function: str, line: int, code: str, printed: str = "") -> Frame:
     """Return a frame as printed: `file` is not yet located, so its origin says nothing."""
     return Frame(
-        file=clip(file, NAME), function=clip(function, CODE), line=line, origin="app", code=clip(code.strip(), CODE)
+        file=clip(file, NAME), function=clip(function, CODE), line=line, origin="app", code=clip(code.strip(), CODE), printed=printed[-PRINTED:]
     )
 
 

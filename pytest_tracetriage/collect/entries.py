@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import textwrap
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -139,7 +140,8 @@ def frame_of(entry: Entry) -> Frame:
     if not function:
         rest = itertools.takewhile(lambda line: line.startswith("    "), entry.lines[mark + 1 :])
         function = _nameless("\n".join((*source, *rest)))
-    return bounded_frame(entry.file, function, entry.line, code)
+    printed = textwrap.dedent("\n".join(source)) if len(source) > 1 else ""
+    return bounded_frame(entry.file, function, entry.line, code, printed)
 
 
 def _defined(source: Sequence[str]) -> str:

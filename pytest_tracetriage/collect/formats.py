@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import BinaryIO
 
 from pytest_tracetriage.model.analysis import Problem
-from pytest_tracetriage.model.trace import Source, Trace
+from pytest_tracetriage.model.trace import Trace
 
 HEAD = 65_536
 """How many bytes of a file `sniff` is shown."""
 
-Item = Trace | Source | Problem
+Item = Trace | Problem
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class Format:
     """One format of recorded tests.
 
     `sniff(head)` says from the first bytes (decompressed) whether a file is of this format. `read(file, name)` yields
-    its traces, the function sources that it prints (before a trace that refers to them) and what could not be read, in the order of the file, holding no more than one record at a time; it may
+    its traces and what could not be read, in the order of the file, holding no more than one record at a time; it may
     raise `EOFError` or `OSError` where the stream itself breaks, which the caller reports. `name` is for problems.
     """
 

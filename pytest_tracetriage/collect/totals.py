@@ -10,7 +10,10 @@ from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import FAILING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from pytest_tracetriage.model.trace import Outcome
 
 _COUNTED = {
     "passed": "passed", "failed": "failed", "error": "errors", "skipped": "skipped", "xfailed": "xfailed", "xpassed": "xpassed",
@@ -36,6 +39,12 @@ def count(counts: dict[str, int], outcome: str, *, rerun: bool, subtest: bool) -
     counts[name] = counts.get(name, 0) + 1
     if not subtest:
         counts["tests"] = counts.get("tests", 0) + 1
+
+
+def totals_of(outcomes: Mapping[Outcome, int]) -> Totals:
+    """Return the totals of tests of which none failed or was run again, from how many ended how."""
+    counts = {_COUNTED[outcome]: number for outcome, number in outcomes.items()}
+    return Totals(tests=sum(outcomes.values()), **counts)
 
 
 def count_run(folder: Path) -> tuple[Totals, bool]:

@@ -30,6 +30,8 @@ class Frame(Struct, frozen=True, omit_defaults=True):
     """`Class.method`, for display and suspects only: Python 3.10 does not know it."""
     source: str = ""
     """Content hash of the function's source, kept once a run as a `Source` record."""
+    printed: str = ""
+    """What a text format printed of the function, up to `line`."""
 
 
 class Error(Struct, frozen=True, omit_defaults=True):

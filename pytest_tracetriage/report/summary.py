@@ -6,9 +6,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_tracetriage.report import terminal
-from pytest_tracetriage.report.text import short_ids
-
 if TYPE_CHECKING:
     from collections.abc import Generator
 
@@ -74,6 +71,8 @@ class TerminalSummary:
         analysis: Analysis | None = self._session.analysis
         if analysis is None:
             return {}
+        from pytest_tracetriage.report.text import short_ids  # noqa: PLC0415 - the end of a run is early enough
+
         names = short_ids(cluster.id for cluster in analysis.clusters)
         return {test: (cluster, names[cluster.id]) for cluster in analysis.clusters for test in cluster.tests}
 
@@ -101,6 +100,8 @@ class TerminalSummary:
         quiet = getattr(config.option, "no_summary", False)
         writer = terminalreporter._tw  # noqa: SLF001 - TerminalReporter has no public way to styled segments
         if analysis is not None and not quiet:
+            from pytest_tracetriage.report import terminal  # noqa: PLC0415
+
             verbosity = config.get_verbosity()
             title = terminal.headline(analysis)
             if analysis.totals.failures:

@@ -77,6 +77,10 @@ def _entry(frame: Frame, sources: Mapping[str, Source], error: Error | None) -> 
             marker = ">" if number == frame.line else " "
             lines.append(f"{marker}   {line[0:]}" if line.strip() else "")
         indent = len(text[frame.line - source.line]) - len(text[frame.line - source.line].lstrip()) if 0 <= frame.line - source.line < len(text) else 0
+    elif frame.printed:
+        *above, line = printable_lines(frame.printed)
+        lines += [f"    {text}" if text.strip() else "" for text in above] + [f">   {line}"]
+        indent = len(line) - len(line.lstrip())
     elif frame.code:
         lines.append(f">   {printable(frame.code)}")
     else:

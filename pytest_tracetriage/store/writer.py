@@ -6,8 +6,10 @@ running test is named by a slot in a small shared mapping, which costs no system
 
 from __future__ import annotations
 
+import errno
 import mmap
 import os
+import struct
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -19,8 +21,8 @@ if TYPE_CHECKING:
 
 SLOT_SIZE = 4096
 SLOT_SUFFIX = ".running"
-_LENGTH = 4
-_EMPTY = bytes(_LENGTH)
+_HEAD = struct.Struct("<Id")
+"""Length of the name that follows, and when the test was begun."""
 
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
@@ -51,47 +53,39 @@ class Writer:
         """Write one record as one line."""
         try:
             line = _encode(record) + b"\n"
-        except (UnicodeEncodeError, ValueError, TypeError):
-            # Lone surrogates reach us from file names and test output; JSON cannot hold them.
-            try:
-                line = msgspec.json.encode(_printable(msgspec.to_builtins(record))) + b"\n"
-            except Exception as error:
-                self._fail(error)
-                return
-        self.write_line(line)
-
-    def write_line(self, line: bytes) -> None:
-        """Write one encoded line, with its newline."""
-        if self._fd < 0:
-            self.lost += 1
-            return
-        try:
             if self._torn:
                 line = b"\n" + line
-            written = os.write(self._fd, line)
+                self._torn = False
+            if os.write(self._fd, line) < len(line):
+                self._torn = True
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._fail(error)
-            return
-        self._torn = written < len(line)
-        if self._torn:
-            self._fail(OSError(28, "No space left on device"))
+        except (ValueError, TypeError) as error:
+            self._write_printable(record, error)
 
-    def start(self, record: Start) -> None:
-        """Name the running test: in the slot, or as a record where it does not fit."""
-        line = _encode(record)
+    def _write_printable(self, record: Record, error: Exception) -> None:
+        # Lone surrogates reach us from file names and test output; JSON cannot hold them.
+        try:
+            record = msgspec.convert(_printable(msgspec.to_builtins(record)), type(record))
+            _encode(record)
+        except Exception:
+            self._fail(error)
+        else:
+            self.write(record)
+
+    def begin(self, trace: str, nodeid: str, start: float) -> None:
+        """Name the running test: in the slot, or as a record where it does not fit.
+
+        The name stays until the next one. Whether the test was finished is told by its trace.
+        """
         slot = self._slot
-        if slot is None or len(line) > SLOT_SIZE - _LENGTH:
-            self.write_line(line + b"\n")
-            return
-        size = len(line)
-        slot[0:_LENGTH] = _EMPTY  # a death between the two stores must not leave a mixture
-        slot[_LENGTH : _LENGTH + size] = line
-        slot[0:_LENGTH] = size.to_bytes(_LENGTH, "little")
-
-    def idle(self) -> None:
-        """Say that no test is running."""
-        if self._slot is not None:
-            self._slot[0:_LENGTH] = _EMPTY
+        name = f"{trace}\n{nodeid}".encode("utf-8", "backslashreplace")
+        size = _HEAD.size + len(name)
+        if slot is None or size > SLOT_SIZE:
+            self.write(Start(trace, nodeid, start))
+        else:
+            slot[0:size] = _HEAD.pack(len(name), start) + name
 
     def close(self) -> None:
         """Close the file and remove the slot: this process ended as it should."""
@@ -126,16 +120,14 @@ def _open_slot(path: Path) -> mmap.mmap | None:
 
 
 def read_slot(path: Path) -> Start | None:
-    """Return the test that a dead process was running, or None."""
+    """Return the test that a dead process had begun last, or None."""
     try:
         raw = path.read_bytes()
-    except OSError:
+        size, start = _HEAD.unpack_from(raw)
+    except (OSError, struct.error):
         return None
-    size = int.from_bytes(raw[:_LENGTH], "little")
-    try:
-        return msgspec.json.decode(raw[_LENGTH : _LENGTH + size], type=Start) if size else None
-    except msgspec.MsgspecError:
-        return None
+    trace, _, nodeid = raw[_HEAD.size : _HEAD.size + size].decode("utf-8", "replace").partition("\n")
+    return Start(trace, nodeid, start) if trace else None
 
 
 def _printable(value: object) -> object:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,8 +24,7 @@ MAX_FIRST_LINE = 400
 # base64), with paths and quoted stand-ins added; names in quotes are kept, since KeyError 'sku' and KeyError 'price' differ.
 _MASK = re.compile(
     r"""
-    (?P<redacted>\[redacted\ [0-9a-f]{8}\])
-    | (?P<uuid>\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b)
+    (?P<uuid>\b[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}\b)
     | (?P<address>\b0x[0-9a-fA-F]+\b)
     | (?P<tmp>(?:/private)?/(?:tmp|var/folders|var/tmp)/[^\s'":,)\]]*|[A-Za-z]:\\[^\s'":,)\]]*?\\Temp\\[^\s'":,)\]]*|/[^\s'":,)\]]*/pytest-of-[^\s'":,)\]]*)
     | (?P<time>\b\d{4}-\d\d-\d\d(?:[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?)?)
@@ -34,9 +33,8 @@ _MASK = re.compile(
     """,
     re.VERBOSE,
 )
-_STAND_IN = {
-    "redacted": "<redacted>", "uuid": "<uuid>", "address": "0x#", "tmp": "<tmp>", "time": "<time>", "hex": "<hex>", "number": "#",
-}  # fmt: skip
+_STAND_INS = {"uuid": "<uuid>", "address": "0x#", "tmp": "<tmp>", "time": "<time>", "hex": "<hex>", "number": "#"}
+_REDACTED = re.compile(r"\[redacted [0-9a-f]{8}\]")
 
 
 class Key(NamedTuple):
@@ -48,13 +46,37 @@ class Key(NamedTuple):
     message: str
 
 
+_masked: dict[str, str] = {}
+_MAX_MASKED = 50_000
+
+
 def mask(text: str) -> str:
-    """Return `text` with what varies from run to run replaced by a stand-in of its kind."""
-    return _MASK.sub(lambda found: _STAND_IN[found.lastgroup or "number"], text)
+    """Return `text` with what varies from run to run replaced by a stand-in of its kind, word by word.
+
+    Words repeat where messages do not, so that most are looked up instead of searched.
+    """
+    if "[redacted " in text:
+        text = _REDACTED.sub("<redacted>", text)
+    if len(_masked) > _MAX_MASKED:
+        _masked.clear()
+    found = []
+    for word in text.split(" "):
+        masked = _masked.get(word)
+        if masked is None:
+            masked = _masked[word] = _MASK.sub(_stand_in, word)
+        found.append(masked)
+    return " ".join(found)
+
+
+def _stand_in(found: re.Match[str]) -> str:
+    return _STAND_INS[found.lastgroup or "number"]
 
 
 def first_line(message: str) -> str:
     """Return the first line of a message that says something, bounded."""
+    head = message[:MAX_FIRST_LINE]
+    if "\n" not in head and "\r" not in head:
+        return head.strip()  # the way of nearly every message
     for line in message[:4_000].splitlines():
         if stripped := line.strip():
             return stripped[:MAX_FIRST_LINE]
@@ -66,28 +88,61 @@ def bare(type_name: str) -> str:
     return type_name.rpartition(".")[2]
 
 
-def own_frame(errors: Sequence[Error]) -> Frame | None:
-    """Return the deepest application frame of the raised error or, failing that, of what it was caused by."""
-    for error in errors:
-        for frame in reversed(error.frames):
-            if frame.origin == "app":
-                return frame
+class Landmarks(NamedTuple):
+    """The frames of one error that a signature may name: the deepest of the application, of the tests, and of all."""
+
+    app: Frame | None
+    test: Frame | None
+    last: Frame | None
+
+
+def landmarks(frames: Sequence[Frame]) -> Landmarks:
+    """Return the landmarks among the frames of one error."""
+    app = next((frame for frame in reversed(frames) if frame.origin == "app"), None)
+    test = next((frame for frame in reversed(frames) if frame.origin == "test"), None)
+    return Landmarks(app, test, frames[-1] if frames else None)
+
+
+def named_frame(marks: Sequence[Landmarks]) -> Frame | None:
+    """Return the frame that a failure is named after, from the landmarks of its errors, the raised one first.
+
+    The application's deepest frame of the first error that has one, else the tests', else the deepest of all.
+    """
+    for kind in range(3):
+        for error in marks:
+            found: Frame | None = error[kind]
+            if found is not None:
+                return found
     return None
 
 
+def own_frame(errors: Sequence[Error]) -> Frame | None:
+    """Return the deepest application frame of the raised error or, failing that, of what it was caused by."""
+    return next((mark.app for mark in (landmarks(error.frames) for error in errors) if mark.app is not None), None)
+
+
 def place(errors: Sequence[Error]) -> Frame | None:
-    """Return the frame that a failure is named after: the application's deepest, else the tests' deepest, else the deepest."""
-    own = own_frame(errors)
-    if own is not None:
-        return own
-    for error in errors:
-        for frame in reversed(error.frames):
-            if frame.origin == "test":
-                return frame
-    return next((error.frames[-1] for error in errors if error.frames), None)
+    """Return the frame that a failure is named after."""
+    return named_frame([landmarks(error.frames) for error in errors])
 
 
-def root_cause(errors: Sequence[Error]) -> Error:
+class Raised(Protocol):
+    """What a signature reads of an error beside its frames."""
+
+    @property
+    def type(self) -> str: ...
+    @property
+    def message(self) -> str: ...
+    @property
+    def link(self) -> str: ...
+    @property
+    def parent(self) -> int: ...
+
+
+R = TypeVar("R", bound=Raised)
+
+
+def root_cause(errors: Sequence[R]) -> R:
     """Return the error at the end of the chain of explicit causes that starts at the raised one."""
     current, index = errors[0], 0
     for position, error in enumerate(errors):
@@ -98,11 +153,15 @@ def root_cause(errors: Sequence[Error]) -> Error:
 
 def key(failure: Failure) -> Key:
     """Return the parts of the failure's signature."""
-    errors = failure.errors
+    return key_of(failure.phase, failure.errors, [landmarks(error.frames) for error in failure.errors], failure.text)
+
+
+def key_of(phase: str, errors: Sequence[Raised], marks: Sequence[Landmarks], text: str) -> Key:
+    """Return the parts of a signature from errors and their landmarks."""
     if not errors:
-        return Key(failure.phase, "", "", mask(first_line(failure.text)))
+        return Key(phase, "", "", mask(first_line(text)))
     raised, root = errors[0], root_cause(errors)
-    frame = place(errors)
+    frame = named_frame(marks)
     kind, message = bare(raised.type), mask(first_line(raised.message))
     if root is not raised:
         kind += f" from {bare(root.type)}"

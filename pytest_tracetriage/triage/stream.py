@@ -12,16 +12,19 @@ import msgspec
 
 from pytest_tracetriage.collect.totals import count
 from pytest_tracetriage.model.analysis import Source
-from pytest_tracetriage.model.trace import FAILING, Error, Failure, Frame, Trace
+from pytest_tracetriage.model.trace import FAILING, Frame, Trace
 from pytest_tracetriage.model.trace import Source as FunctionSource
 from pytest_tracetriage.triage import summary as summaries
-from pytest_tracetriage.triage.signature import Key, identify, key
+from pytest_tracetriage.triage.signature import Key, Landmarks, identify, key_of, landmarks
 from pytest_tracetriage.triage.summary import SUBTEST, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-MAX_REMEMBERED = 50_000
+MAX_REMEMBERED = 20_000
+
+
+_NO_LATER = b"[]"
 
 
 class _Error(msgspec.Struct, gc=False):
@@ -46,7 +49,7 @@ class _Head(msgspec.Struct, gc=False):
     rerun: bool = False
     subtest: str = ""
     failure: _Failure | None = None
-    later: msgspec.Raw = msgspec.Raw(b"[]")
+    later: msgspec.Raw = msgspec.Raw(_NO_LATER)
 
 
 _decode_head = msgspec.json.Decoder(_Head).decode
@@ -71,7 +74,7 @@ def summarize_lines(
     summary = Summary(sources={shard: source})
     counts: dict[str, int] = {}
     ids: dict[Key, str] = {}
-    frames: dict[bytes, tuple[Frame, ...]] = {}
+    marks: dict[bytes, Landmarks] = {}
     collected: set[str] = set()
     for number, line in lines:
         if line is not None and not line.strip():
@@ -92,7 +95,7 @@ def summarize_lines(
                     continue
                 collected.add(head.nodeid)
             if failure is not None and head.outcome in FAILING and not head.rerun:
-                _add(summary, head, failure, line, ids, frames)
+                _add(summary, head, failure, line, ids, marks)
             count(counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
             if head.outcome == "passed" and head.nodeid in watch:
                 summary.passed.add(head.nodeid)
@@ -103,34 +106,24 @@ def summarize_lines(
 
 
 def _add(
-    summary: Summary,
-    head: _Head,
-    failure: _Failure,
-    line: bytes,
-    ids: dict[Key, str],
-    frames: dict[bytes, tuple[Frame, ...]],
+    summary: Summary, head: _Head, failure: _Failure, line: bytes, ids: dict[Key, str], marks: dict[bytes, Landmarks]
 ) -> None:
-    if len(frames) > MAX_REMEMBERED:
-        frames.clear()
-    errors = tuple(
-        Error(error.type, error.message, _frames(error.frames, frames), link=error.link, parent=error.parent)  # type: ignore[arg-type]
-        for error in failure.errors
-    )
-    parts = key(Failure(failure.phase, errors, failure.text))  # type: ignore[arg-type]
+    if len(marks) > MAX_REMEMBERED:
+        marks.clear()
+    parts = key_of(failure.phase, failure.errors, [_landmarks(error.frames, marks) for error in failure.errors], failure.text)
     signature = ids.get(parts)
     if signature is None:
         signature = ids[parts] = identify(parts)
     found = summaries.occurrences(summary, signature, parts)
     member = f"{head.nodeid}{SUBTEST}{head.subtest}" if head.subtest else head.nodeid
     summaries.seen(found, member, head.start, later=failure.phase == "teardown")
-    rank = summaries.sample_rank(member)
-    if summaries.wanted(found, rank) or len(head.later) > 2:
+    if summaries.wanted(found, summaries.sample_rank(member)) or len(head.later) > len(_NO_LATER):
         summaries.add_trace(summary, _decode_trace(line))
 
 
-def _frames(raw: msgspec.Raw, known: dict[bytes, tuple[Frame, ...]]) -> tuple[Frame, ...]:
+def _landmarks(raw: msgspec.Raw, known: dict[bytes, Landmarks]) -> Landmarks:
     data = bytes(raw)
     found = known.get(data)
     if found is None:
-        found = known[data] = _decode_frames(data)
+        found = known[data] = landmarks(_decode_frames(data))
     return found

@@ -77,7 +77,7 @@ class Summary:
 
 
 def summarize(
-    traces: Iterable[Trace | Source | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset()
+    traces: Iterable[Trace | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset()
 ) -> Summary:
     """Return the summary of one shard. `shard` names it and its content (path and etag); `watch` are node ids whose
     passing is worth knowing."""
@@ -87,9 +87,6 @@ def summarize(
     for trace in traces:
         if isinstance(trace, Problem):
             summary.problems.add((trace.file, trace.line, trace.message))
-            continue
-        if isinstance(trace, Source):
-            keep_text(summary, trace)
             continue
         if trace.failure is not None and trace.failure.phase == "collect":
             # every xdist worker collects, and reports what it could not

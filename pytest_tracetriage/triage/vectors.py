@@ -147,7 +147,7 @@ def _test_sources(failure: Failure, sources: Mapping[str, tuple[int, str]]) -> l
         for frame in error.frames:
             if frame.origin == "test":
                 first, text = sources.get(frame.source, (0, ""))
-                upto = "\n".join(text.split("\n")[: max(1, frame.line - first + 1)]) if text else frame.code
+                upto = "\n".join(text.split("\n")[: max(1, frame.line - first + 1)]) if text else frame.printed or frame.code
                 found.append(upto[-MAX_SOURCE:])
     return found
 

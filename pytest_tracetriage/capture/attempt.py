@@ -1,0 +1,37 @@
+"""What is known of an attempt at a test while it runs."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Warned
+
+if TYPE_CHECKING:
+    import pytest
+
+
+class Attempt:
+    """What is known so far of the attempt that is running. Most tests never need more than the class's defaults."""
+
+    outcome: Outcome = "passed"
+    reason = ""
+    failures: tuple[Failure, ...] = ()
+    fixtures: dict[str, float] | None = None
+    sections: tuple[tuple[str, str], ...] = ()
+    warnings: tuple[Warned, ...] = ()
+    signatures: tuple[str, ...] = ()
+    spans = 0
+    last_call: Failure | None = None
+    pending: tuple[str, Failure | None, str] | None = None
+    """Phase, failure and signature of a call whose report is still to come."""
+
+    def __init__(self, item: pytest.Item, trace: str, nodeid: str, number: int, markers: tuple[Marker, ...]) -> None:
+        self.item = item
+        self.trace = trace
+        self.nodeid = nodeid
+        self.number = number
+        self.start = time.time()
+        self.phases: dict[str, float] = {}
+        self.markers = markers
+        self.own = len(item.own_markers)
