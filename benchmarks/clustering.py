@@ -95,9 +95,7 @@ def read_scenarios(folder: Path, source: str) -> list[Scenario]:
         known = {nodeid: label for nodeid, label in json.loads(labels.read_bytes()).items() if label != AMBIGUOUS}
         faults = here / "faults.json"
         if files and known:
-            found.append(
-                Scenario(here.name, files[0], known, json.loads(faults.read_bytes()) if faults.exists() else [])
-            )
+            found.append(Scenario(here.name, files[0], known, json.loads(faults.read_bytes()) if faults.exists() else []))
     return found
 
 
@@ -184,9 +182,7 @@ def add_scores(scenario: Scenario, source: str) -> None:
     printed = read_printed(scenario.file, source)
     seen = {nodeid: printed[key(nodeid, source)] for nodeid in scenario.labels if key(nodeid, source) in printed}
     for name, baseline in BASELINES.items():
-        scenario.scores[name] = score(
-            scenario.labels, {nodeid: baseline(nodeid, what) for nodeid, what in seen.items()}
-        )
+        scenario.scores[name] = score(scenario.labels, {nodeid: baseline(nodeid, what) for nodeid, what in seen.items()})
 
 
 def _parts(function: str) -> list[str]:

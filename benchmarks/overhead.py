@@ -323,19 +323,13 @@ def arguments() -> argparse.Namespace:
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "tracetriage-benchmarks"
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sections", default=",".join(SECTIONS), help="which to measure (default: all)")
-    parser.add_argument(
-        "--peers", default=",".join(PEERS), help="whom to measure; plain is always measured (default: all)"
-    )
+    parser.add_argument("--peers", default=",".join(PEERS), help="whom to measure; plain is always measured (default: all)")
     parser.add_argument("--tests", type=int, default=2000)
     parser.add_argument("--files", type=int, default=20)
     parser.add_argument("--memory-tests", type=int, default=10_000)
     parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument(
-        "--pytest", default=version("pytest"), help="its version in all environments (default: %(default)s)"
-    )
-    parser.add_argument(
-        "--venvs", type=Path, default=cache, help="where the environments are kept (default: %(default)s)"
-    )
+    parser.add_argument("--pytest", default=version("pytest"), help="its version in all environments (default: %(default)s)")
+    parser.add_argument("--venvs", type=Path, default=cache, help="where the environments are kept (default: %(default)s)")
     add_json_option(parser)
     given = parser.parse_args()
     given.sections, given.peers = given.sections.split(","), given.peers.split(",")
@@ -362,9 +356,7 @@ def main() -> None:
         for peer in peers:
             bench.install(peer, wheel)
             bench.warm(peer)
-        print(
-            f"Python {platform.python_version()}, pytest {given.pytest}, {platform.platform()}, {os.cpu_count()} CPUs"
-        )
+        print(f"Python {platform.python_version()}, pytest {given.pytest}, {platform.platform()}, {os.cpu_count()} CPUs")
         figures: dict[str, object] = {"python": platform.python_version(), "pytest": given.pytest, "tests": given.tests}
         measures = {"instructions": instructions, "calls": calls, "memory": memory, "failing": failing}
         for section in SECTIONS:

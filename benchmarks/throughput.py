@@ -121,9 +121,7 @@ def _sources(signatures: int) -> Iterator[bytes]:
                 seen.add(frame.source)
                 body = "".join(f"    step_{line} = prepare(request, {line})\n" for line in range(8))
                 text = f"def {frame.function}(self, request, session, tenant):\n{body}    {frame.code}\n"
-                yield (
-                    msgspec.json.encode(Source(frame.source, frame.file, frame.function, frame.line - 9, text)) + b"\n"
-                )
+                yield (msgspec.json.encode(Source(frame.source, frame.file, frame.function, frame.line - 9, text)) + b"\n")
 
 
 def _order(failures: int, signatures: int, chance: random.Random) -> Iterator[list[int]]:
@@ -193,9 +191,7 @@ def analyze(run: Path, output: Path) -> tuple[Cost, float]:
     printed = output.with_suffix(".txt")
     with printed.open("wb") as stream:
         began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=output.parent, env=clean_environment(), stdout=stream, stderr=subprocess.STDOUT
-        )
+        process = subprocess.Popen(command, cwd=output.parent, env=clean_environment(), stdout=stream, stderr=subprocess.STDOUT)
         sampler = Sampler(process.pid)
         sampler.start()
         cost = wait(process, began)
@@ -247,9 +243,7 @@ def number(text: str) -> int:
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument(
-        "--failures", default="10k,100k,1M", help="how many, separated by commas (default: %(default)s)"
-    )
+    parser.add_argument("--failures", default="10k,100k,1M", help="how many, separated by commas (default: %(default)s)")
     parser.add_argument("--signatures", type=number, default=10_000, help="how many kinds (default: 10k)")
     parser.add_argument("--rounds", type=int, default=1, help="the fastest counts; memory is the largest (default: 1)")
     parser.add_argument("--folder", type=Path, help="where runs are generated (default: the system's temporary folder)")

@@ -61,9 +61,7 @@ def _redactor(config: pytest.Config, settings: Settings) -> Redactor:
                 text = answer
         return text
 
-    return Redactor(
-        folder_key(settings.folder), environment_secrets(os.environ), extra if hooks.get_hookimpls() else None
-    )
+    return Redactor(folder_key(settings.folder), environment_secrets(os.environ), extra if hooks.get_hookimpls() else None)
 
 
 def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:
@@ -130,9 +128,7 @@ def _signature(failure: Any) -> str:
     return signature_id(failure)
 
 
-def _analyse(
-    config: pytest.Config, settings: Settings, folder: Path, recorder: Recorder
-) -> tuple[Totals, Analysis | None]:
+def _analyse(config: pytest.Config, settings: Settings, folder: Path, recorder: Recorder) -> tuple[Totals, Analysis | None]:
     """Return totals and analysis of a finished run. A green run with a clean past imports no later stage."""
     from pytest_tracetriage.collect.totals import count_run, totals_of  # noqa: PLC0415
     from pytest_tracetriage.model.analysis import Analysis, Source  # noqa: PLC0415

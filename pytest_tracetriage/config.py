@@ -92,9 +92,7 @@ def _names(value: object) -> tuple[str, ...]:
 def _rules(value: object) -> tuple[CustomRule, ...]:
     import re  # noqa: PLC0415 - only projects with rules of their own need it
 
-    allowed = (
-        "tables with category, owner (" + ", ".join(OWNERS) + ") and at least one pattern of type, message, file"
-    )
+    allowed = "tables with category, owner (" + ", ".join(OWNERS) + ") and at least one pattern of type, message, file"
     if not isinstance(value, list):
         raise ValueError(allowed)
     rules = []
@@ -202,7 +200,17 @@ def _parse_toml(raw: bytes, path: Path) -> dict[str, Any]:
 
 def find_rootdir(start: Path) -> Path:
     """Return the root of the project that holds `start`: the nearest folder upwards that carries a sign of one."""
-    signs = (".tracetriage", "pytest.ini", "pytest.toml", ".pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg", "setup.py", ".git")
+    signs = (
+        ".tracetriage",
+        "pytest.ini",
+        "pytest.toml",
+        ".pytest.ini",
+        "pyproject.toml",
+        "tox.ini",
+        "setup.cfg",
+        "setup.py",
+        ".git",
+    )
     for folder in (start, *start.parents):
         if any((folder / sign).exists() for sign in signs):
             return folder

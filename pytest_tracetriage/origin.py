@@ -52,8 +52,7 @@ class Project:
             return self._installed(relative, installed[1])
         if any(file.startswith(folder) for folder in self._stdlib) or (not inside and _STDLIB.search(file)):
             return relative, "stdlib"
-        if relative.startswith("./"):
-            relative = relative[2:]
+        relative = relative.removeprefix("./")
         return relative, "test" if self.is_test_file(relative) else "app"
 
     def _installed(self, file: str, inner: str) -> tuple[str, Origin]:

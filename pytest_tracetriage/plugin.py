@@ -20,7 +20,9 @@ def pytest_addoption(parser):  # type: ignore[no-untyped-def]
     group = parser.getgroup("tracetriage", "root causes of failures (TraceTriage)")
     group.addoption("--tracetriage", action="store_true", help="record traces and print the root causes of failures")
     group.addoption(
-        "--tracetriage-rerun", metavar="CLUSTER", help="run only a cluster's tests of the last runs; implies --tracetriage"
+        "--tracetriage-rerun",
+        metavar="CLUSTER",
+        help="run only a cluster's tests of the last runs; implies --tracetriage",
     )
     group.addoption("--tracetriage-select", metavar="FILE", help="run only the tests whose node ids stand in FILE, one a line")
     parser.addini("tracetriage", "record every run (the same as --tracetriage)", type="bool", default=False)

@@ -31,7 +31,9 @@ _SECRET_NAME = re.compile(
     r"(?i)(?:^|[_\-.])(?:api[_-]?key|access[_-]?key|secret|token|passw(?:or)?d|passwd|pwd|passphrase|credentials?|private[_-]?key"
     r"|auth|authorization|bearer|session[_-]?id|dsn|connection[_-]?string|signing[_-]?key|encryption[_-]?key|pat)(?:$|[_\-.\d])|(?:apikey|password|secret)"
 )
-_NOT_SECRET_NAME = re.compile(r"(?i)(?:_path|_file|_dir|_name|_url|_sock|_type|_ttl|_timeout|_expiry|_agent_pid)$|^(?:SSH_AUTH_SOCK|XAUTHORITY|PWD|OLDPWD)$")
+_NOT_SECRET_NAME = re.compile(
+    r"(?i)(?:_path|_file|_dir|_name|_url|_sock|_type|_ttl|_timeout|_expiry|_agent_pid)$|^(?:SSH_AUTH_SOCK|XAUTHORITY|PWD|OLDPWD)$"
+)
 
 # Formats that their issuers publish, most with a fixed prefix; the last ones are carried by a key or a scheme beside them.
 _TOKENS = re.compile(
@@ -61,7 +63,9 @@ _TOKENS = re.compile(
     re.VERBOSE,
 )
 # Nearly all text holds none of these; one cheap search spares it the long pattern.
-_HINT = re.compile(r"gh[pousr]_|github_pat|glpat|sk-|[srp]k_|A[KSBC][IC]A|AIza|ya29|xox|hooks\.slack|npm_|pypi-|hf_|wandb_|dop_|SG\.|eyJ|-----B|://|(?i:bearer|basic|password=|passwd=|api_?key=|token=|secret=|access_key=)")
+_HINT = re.compile(
+    r"gh[pousr]_|github_pat|glpat|sk-|[srp]k_|A[KSBC][IC]A|AIza|ya29|xox|hooks\.slack|npm_|pypi-|hf_|wandb_|dop_|SG\.|eyJ|-----B|://|(?i:bearer|basic|password=|passwd=|api_?key=|token=|secret=|access_key=)"
+)
 
 
 class Redactor:

@@ -101,7 +101,9 @@ def read_ci(environ: Mapping[str, str]) -> CI:
         provider="gitlab" if "GITLAB_CI" in environ else "generic",
         workflow=first("CI_PIPELINE_NAME", "JOB_NAME", "CIRCLE_WORKFLOW_ID", "BUILDKITE_PIPELINE_SLUG"),
         job=first("CI_JOB_NAME", "CIRCLE_JOB", "BUILDKITE_LABEL", "TRAVIS_JOB_NAME"),
-        run_id=first("CI_PIPELINE_ID", "BUILD_ID", "CIRCLE_WORKFLOW_ID", "BUILDKITE_BUILD_ID", "TRAVIS_BUILD_ID", "BUILD_NUMBER"),
+        run_id=first(
+            "CI_PIPELINE_ID", "BUILD_ID", "CIRCLE_WORKFLOW_ID", "BUILDKITE_BUILD_ID", "TRAVIS_BUILD_ID", "BUILD_NUMBER"
+        ),
         url=first("CI_PIPELINE_URL", "BUILD_URL", "CIRCLE_BUILD_URL", "BUILDKITE_BUILD_URL", "TRAVIS_BUILD_WEB_URL"),
         repository=first("CI_PROJECT_PATH", "CIRCLE_PROJECT_REPONAME", "BUILDKITE_REPO", "TRAVIS_REPO_SLUG"),
         pull_request=first("CI_MERGE_REQUEST_IID", "CIRCLE_PR_NUMBER", "BUILDKITE_PULL_REQUEST", "TRAVIS_PULL_REQUEST"),

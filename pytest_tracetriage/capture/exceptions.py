@@ -25,7 +25,16 @@ MAX_MEMBERS = 10
 MAX_SOURCE_LINES = 400
 
 _HIDE = "__tracebackhide__"
-_RUNNER_PARTS = ("/_pytest/", "/pluggy/", "/unittest/case.py", "/unittest/mock.py", "/pytest_asyncio/", "/xdist/", "/asyncio/", "/pytest/__main__.py")
+_RUNNER_PARTS = (
+    "/_pytest/",
+    "/pluggy/",
+    "/unittest/case.py",
+    "/unittest/mock.py",
+    "/pytest_asyncio/",
+    "/xdist/",
+    "/asyncio/",
+    "/pytest/__main__.py",
+)
 
 
 def bounded(text: str, limit: int = MAX_MESSAGE) -> str:
@@ -149,7 +158,9 @@ class ExceptionWalker:
         text = function_source(code)
         if not text:
             return ""
-        key = hashlib.sha256(f"{file}:{code.co_firstlineno}:{code.co_name}\n{text}".encode("utf-8", "surrogatepass")).hexdigest()[:16]
+        key = hashlib.sha256(
+            f"{file}:{code.co_firstlineno}:{code.co_name}\n{text}".encode("utf-8", "surrogatepass")
+        ).hexdigest()[:16]
         self._keep_source(Source(id=key, file=file, function=code.co_name, line=code.co_firstlineno, text=text))
         return key
 

@@ -29,7 +29,9 @@ _SHADOWED = ("repr_failure", "_repr_failure_py")
 class Exemplars:
     """Decides for each failure whether pytest renders it, and keeps it from doing so."""
 
-    def __init__(self, config: pytest.Config, mode: str, signature: Callable[[Failure], str], *, forced_all: bool = False) -> None:
+    def __init__(
+        self, config: pytest.Config, mode: str, signature: Callable[[Failure], str], *, forced_all: bool = False
+    ) -> None:
         self.signature = signature
         self._config = config
         self._mode = "all" if forced_all else mode
@@ -75,7 +77,9 @@ class Exemplars:
 def reader_of_tracebacks(config: pytest.Config) -> str:
     """Return who wants every traceback (an option or a plugin), "" when nobody does."""
     option = config.option
-    if getattr(option, "tbstyle", "auto") != "auto" or any(str(arg).startswith("--tb") for arg in config.invocation_params.args):
+    if getattr(option, "tbstyle", "auto") != "auto" or any(
+        str(arg).startswith("--tb") for arg in config.invocation_params.args
+    ):
         return "--tb"
     for name, label in (
         ("showlocals", "--showlocals"),
@@ -101,12 +105,7 @@ def _renders_as_usual(item: Any) -> bool:
 
 
 def _pointer(excinfo: pytest.ExceptionInfo[BaseException], failure: Failure, first: str) -> Any:
-    from _pytest._code.code import (  # noqa: PLC0415, PLC2701 - the only types that cross xdist as tracebacks
-        ExceptionChainRepr,
-        ReprEntryNative,
-        ReprFileLocation,
-        ReprTraceback,
-    )
+    from _pytest._code.code import ExceptionChainRepr, ReprEntryNative, ReprFileLocation, ReprTraceback  # noqa: PLC0415 - the only types that cross xdist as tracebacks
 
     frames = failure.errors[0].frames if failure.errors else ()
     place = frames[-1] if frames else None

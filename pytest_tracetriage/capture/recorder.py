@@ -43,7 +43,13 @@ class Recorder:
     """Hooks that watch tests run. `worker` names the process: `main`, or xdist's `gw0`."""
 
     def __init__(
-        self, config: pytest.Config, writer: Writer, redactor: Redactor, project: Project, exemplars: Exemplars, worker: str
+        self,
+        config: pytest.Config,
+        writer: Writer,
+        redactor: Redactor,
+        project: Project,
+        exemplars: Exemplars,
+        worker: str,
     ) -> None:
         self.writer = writer
         self.trouble = ""

@@ -30,7 +30,7 @@ _write: Callable[[Span], None] | None = None
 
 def connect(begin: Callable[[step], tuple[str, str] | None] | None, write: Callable[[Span], None] | None) -> None:
     """Tell where steps go: `begin` gives (trace id, span id) of a step that starts, or None outside a test."""
-    global _sink, _write  # noqa: PLW0603 - one recorder a process, and user code has no handle of it
+    global _sink, _write
     _sink, _write = begin, write
 
 
@@ -64,7 +64,10 @@ class step:  # noqa: N801 - reads as a verb at the call site
         """Say how the step ended. Raises ValueError for another outcome, or a reason of more than 256 bytes or 10 KB."""
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome {outcome!r}: expected one of {', '.join(OUTCOMES)}")
-        for key, text, limit in (("stop_reason", stop_reason, MAX_STOP_REASON), ("rationale", rationale, MAX_RATIONALE)):
+        for key, text, limit in (
+            ("stop_reason", stop_reason, MAX_STOP_REASON),
+            ("rationale", rationale, MAX_RATIONALE),
+        ):
             if len(text.encode("utf-8", "surrogatepass")) > limit:
                 raise ValueError(f"{key}: {len(text.encode('utf-8', 'surrogatepass'))} bytes, expected at most {limit}")
         self._outcome, self.stop_reason, self.rationale = outcome, stop_reason, rationale

@@ -60,7 +60,12 @@ def bounded_error(type_: str, message: str, frames: Sequence[Frame]) -> Error:
 def bounded_frame(file: str, function: str, line: int, code: str, printed: str = "") -> Frame:
     """Return a frame as printed: `file` is not yet located, so its origin says nothing."""
     return Frame(
-        file=clip(file, NAME), function=clip(function, CODE), line=line, origin="app", code=clip(code.strip(), CODE), printed=printed[-PRINTED:]
+        file=clip(file, NAME),
+        function=clip(function, CODE),
+        line=line,
+        origin="app",
+        code=clip(code.strip(), CODE),
+        printed=printed[-PRINTED:],
     )
 
 

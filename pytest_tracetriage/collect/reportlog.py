@@ -8,17 +8,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import msgspec
 from msgspec import Raw, Struct, field
 
-from pytest_tracetriage.collect.bounds import (
-    CODE,
-    MESSAGE,
-    NAME,
-    bounded_chain,
-    chained,
-    clip,
-    few_problems,
-    plain,
-    sections,
-)
+from pytest_tracetriage.collect.bounds import CODE, MESSAGE, NAME, bounded_chain, chained, clip, few_problems, plain, sections
 from pytest_tracetriage.collect.entries import Entry, error_of
 from pytest_tracetriage.collect.formats import Format, Item
 from pytest_tracetriage.collect.native import LINKS

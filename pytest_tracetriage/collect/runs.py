@@ -69,9 +69,23 @@ def unfinished(files: RunFiles) -> list[Trace]:
 
 def _ended(start: Start, stack: Failure | None) -> Trace:
     if stack is not None:
-        return Trace(id=start.id, nodeid=start.nodeid, outcome="timeout", start=start.start, failure=stack, reason="ended by its timeout")
+        return Trace(
+            id=start.id,
+            nodeid=start.nodeid,
+            outcome="timeout",
+            start=start.start,
+            failure=stack,
+            reason="ended by its timeout",
+        )
     failure = Failure(phase="call", errors=(Error(type="ProcessCrash", message="the process died while this test ran"),))
-    return Trace(id=start.id, nodeid=start.nodeid, outcome="crashed", start=start.start, failure=failure, reason="the process died")
+    return Trace(
+        id=start.id,
+        nodeid=start.nodeid,
+        outcome="crashed",
+        start=start.start,
+        failure=failure,
+        reason="the process died",
+    )
 
 
 def _tail(path: Path, size: int = 1 << 20) -> list[bytes]:

@@ -50,7 +50,11 @@ def styled(lines: Iterable[Line], *, colour: bool) -> str:
         for text, style in line:
             names = style.split()
             foreground = next((name for name in names if name not in {"bold", "dim"}), None)
-            out.append(click.style(text, fg=foreground, bold="bold" in names or None, dim="dim" in names or None) if colour and names else text)
+            out.append(
+                click.style(text, fg=foreground, bold="bold" in names or None, dim="dim" in names or None)
+                if colour and names
+                else text
+            )
         out.append("\n")
     return "".join(out)
 
@@ -60,6 +64,11 @@ def terminal_text(analysis: Analysis, verbosity: int, output: Path | None) -> st
     colour = output is None and wants_colour()
     columns = width()
     title = terminal.headline(analysis)
-    head: Line = ((f" {title} ".center(columns, "=") if verbosity >= 0 else title, "red bold" if analysis.totals.failures else "green bold"),)
+    head: Line = (
+        (
+            f" {title} ".center(columns, "=") if verbosity >= 0 else title,
+            "red bold" if analysis.totals.failures else "green bold",
+        ),
+    )
     lines = [head, *terminal.body(analysis, columns, verbosity), *terminal.problems(analysis)]
     return styled(lines, colour=colour)

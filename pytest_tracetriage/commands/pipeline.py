@@ -154,7 +154,10 @@ def _split(path: Path, format_name: str, source: Source, parts: list[Part]) -> N
 
 
 def read(
-    todo: Plan, formats: Sequence[Format], watch: frozenset[str] = frozenset(), progress: Callable[[int], None] | None = None
+    todo: Plan,
+    formats: Sequence[Format],
+    watch: frozenset[str] = frozenset(),
+    progress: Callable[[int], None] | None = None,
 ) -> Summary:
     """Return the summary of all parts. `progress` is told the bytes of each part that is done."""
     summaries: Iterable[Summary]

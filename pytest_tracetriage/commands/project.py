@@ -54,7 +54,9 @@ def load_extensions(settings: Settings) -> pluggy.HookRelay:
         try:
             manager.register(importlib.import_module(name), name)
         except Exception as error:
-            raise config.ConfigError(f"tool.tracetriage.plugins: {name!r} cannot be imported: {type(error).__name__}: {error}") from None
+            raise config.ConfigError(
+                f"tool.tracetriage.plugins: {name!r} cannot be imported: {type(error).__name__}: {error}"
+            ) from None
     for entry in entry_points(group=ENTRY_POINTS):
         try:
             manager.register(entry.load(), entry.name)

@@ -38,9 +38,7 @@ class Selection:
                 keep.append(item)
                 counted.setdefault(match, set()).add(item.nodeid)
         self._missing = sorted(self._wanted - counted.keys())
-        self._ambiguous = sorted(
-            wanted for wanted, found in counted.items() if len(found) > 1 and "[redacted " in wanted
-        )
+        self._ambiguous = sorted(wanted for wanted, found in counted.items() if len(found) > 1 and "[redacted " in wanted)
         if drop:
             config.hook.pytest_deselected(items=drop)
             items[:] = keep

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.report.terminal import headline, place_of, pytest_command, state_of
 from pytest_tracetriage.report.templates import render
+from pytest_tracetriage.report.terminal import headline, place_of, pytest_command, state_of
 from pytest_tracetriage.report.text import short_ids
 from pytest_tracetriage.report.traceback import render_short
 

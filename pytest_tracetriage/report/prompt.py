@@ -21,7 +21,12 @@ def cluster_prompt(cluster: Cluster, name: str, overrides: Path | None = None) -
     failure = cluster.exemplar.failure if cluster.exemplar else None
     files = dict.fromkeys(
         [suspect.file for suspect in cluster.suspects]
-        + [frame.file for error in (failure.errors if failure else ()) for frame in reversed(error.frames) if frame.origin in {"app", "test"}]
+        + [
+            frame.file
+            for error in (failure.errors if failure else ())
+            for frame in reversed(error.frames)
+            if frame.origin in {"app", "test"}
+        ]
     )
     return render(
         "prompt.md.j2",

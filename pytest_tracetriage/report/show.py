@@ -29,10 +29,15 @@ def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], ru
         lines.append(_field("owner", " ".join(cluster.codeowners)))
     if cluster.fix:
         lines.append(_field("fix", cluster.fix))
-    lines += [_field("why" if not index else "", f"{why.evidence}{': ' + why.detail if why.detail else ''}") for index, why in enumerate(cluster.why[:10])]
+    lines += [
+        _field("why" if not index else "", f"{why.evidence}{': ' + why.detail if why.detail else ''}")
+        for index, why in enumerate(cluster.why[:10])
+    ]
     for index, suspect in enumerate(cluster.suspects[:5]):
         place = f"{suspect.file}:{suspect.line}" if suspect.line else suspect.file
-        lines.append(_field("suspects" if not index else "", f"{place}  {suspect.function}  {suspect.score:.2f}  {suspect.evidence}"))
+        lines.append(
+            _field("suspects" if not index else "", f"{place}  {suspect.function}  {suspect.score:.2f}  {suspect.evidence}")
+        )
     for index, test in enumerate(cluster.tests[:LISTED]):
         lines.append(_field("" if index else "which", test))
     if len(cluster.tests) > LISTED:

@@ -121,5 +121,9 @@ class TerminalSummary:
 
 def _write(writer: Any, line: Line) -> None:
     for text, style in line:
-        writer.write(text, **{name: True for name in style.split() if name in _STYLES and name != "dim"}, **({"light": True} if "dim" in style else {}))
+        writer.write(
+            text,
+            **{name: True for name in style.split() if name in _STYLES and name != "dim"},
+            **({"light": True} if "dim" in style else {}),
+        )
     writer.line()

@@ -25,8 +25,12 @@ def render(name: str, values: Mapping[str, Any], overrides: Path | None = None) 
     """
     folders = [str(folder) for folder in ((overrides,) if overrides is not None else ()) + SHIPPED]
     environment = SandboxedEnvironment(
-        loader=jinja2.FileSystemLoader(folders), trim_blocks=True, lstrip_blocks=True, undefined=jinja2.StrictUndefined, autoescape=False
-    )  # noqa: S701 - Markdown, not HTML
+        loader=jinja2.FileSystemLoader(folders),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
     environment.filters |= {
         "md": text.markdown,
         "code": text.code_span,

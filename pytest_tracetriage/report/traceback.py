@@ -59,7 +59,9 @@ def _long_error(error: Error, sources: Mapping[str, Source]) -> str:
     entries = []
     for position, frame in enumerate(error.frames):
         last = position == len(error.frames) - 1
-        entries.append("\n".join([*_entry(frame, sources, error if last else None), "", _location(frame, error if last else None)]))
+        entries.append(
+            "\n".join([*_entry(frame, sources, error if last else None), "", _location(frame, error if last else None)])
+        )
         if error.omitted and position == len(error.frames) // 2 - 1:
             entries.append(f"... {error.omitted} frames left out ...")
     if not error.frames:
@@ -76,7 +78,11 @@ def _entry(frame: Frame, sources: Mapping[str, Source], error: Error | None) -> 
         for number, line in enumerate(text[: max(0, frame.line - source.line) + 1], source.line):
             marker = ">" if number == frame.line else " "
             lines.append(f"{marker}   {line[0:]}" if line.strip() else "")
-        indent = len(text[frame.line - source.line]) - len(text[frame.line - source.line].lstrip()) if 0 <= frame.line - source.line < len(text) else 0
+        indent = (
+            len(text[frame.line - source.line]) - len(text[frame.line - source.line].lstrip())
+            if 0 <= frame.line - source.line < len(text)
+            else 0
+        )
     elif frame.printed:
         *above, line = printable_lines(frame.printed)
         lines += [f"    {text}" if text.strip() else "" for text in above] + [f">   {line}"]

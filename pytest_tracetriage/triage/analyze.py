@@ -5,15 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pytest_tracetriage.model.analysis import (
-    Analysis,
-    Cluster,
-    Exemplar,
-    Muted,
-    Problem,
-    Signature,
-    Why,
-)
+from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Signature, Why
 from pytest_tracetriage.model.policy import Aliases
 from pytest_tracetriage.model.trace import Failure
 from pytest_tracetriage.triage import codeowners
@@ -214,7 +206,12 @@ def _fixed(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: s
     passed = passed - {test for cluster in clusters for test in cluster.tests}
     return [
         msgspec.structs.replace(
-            cluster.last, seen="fixed", count=0, tests=tuple(sorted(cluster.tests & passed)), since=cluster.since, runs=cluster.runs
+            cluster.last,
+            seen="fixed",
+            count=0,
+            tests=tuple(sorted(cluster.tests & passed)),
+            since=cluster.since,
+            runs=cluster.runs,
         )
         for cluster in known
         if cluster.id not in present and cluster.last.seen != "fixed" and cluster.tests & passed

@@ -94,9 +94,7 @@ def _join_hard(state: _State, home: dict[int, int], left: int, right: int, why: 
 
 def _forbidden(state: _State, left: int, right: int) -> bool:
     ours, theirs = state.members[left], state.members[right]
-    return any(
-        any(member in group for member in ours) and any(member in group for member in theirs) for group in state.apart
-    )
+    return any(any(member in group for member in ours) and any(member in group for member in theirs) for group in state.apart)
 
 
 def candidates(built: Sequence[Vector]) -> list[tuple[int, int]]:
@@ -135,7 +133,12 @@ def _agglomerate(state: _State, pairs: Iterable[tuple[int, int]], facts: Sequenc
         _note(state, i, j, log_odds(state.vectors[i], state.vectors[j], state.base))
     while state.heap:
         _, i, j, version_i, version_j = heapq.heappop(state.heap)
-        if state.version.get(i) != version_i or state.version.get(j) != version_j or i not in state.members or j not in state.members:
+        if (
+            state.version.get(i) != version_i
+            or state.version.get(j) != version_j
+            or i not in state.members
+            or j not in state.members
+        ):
             continue
         if _forbidden(state, i, j):
             continue
@@ -172,5 +175,3 @@ def _note(state: _State, i: int, j: int, odds: float) -> None:
     if odds >= 0:
         low, high = min(i, j), max(i, j)
         heapq.heappush(state.heap, (-odds, low, high, state.version[low], state.version[high]))
-
-

@@ -81,7 +81,7 @@ def summarize_lines(
             continue
         try:
             if line is None:
-                raise ValueError("the line is too long")  # noqa: TRY004 - told as any other damage
+                raise ValueError("the line is too long")
             head = _decode_head(line)
             if head.record != "trace":
                 if head.record == "source":

@@ -76,11 +76,10 @@ class Summary:
     """(first line, text) of functions by content hash: the smallest `TEXTS` hashes of all."""
 
 
-def summarize(
-    traces: Iterable[Trace | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset()
-) -> Summary:
+def summarize(traces: Iterable[Trace | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset()) -> Summary:
     """Return the summary of one shard. `shard` names it and its content (path and etag); `watch` are node ids whose
-    passing is worth knowing."""
+    passing is worth knowing.
+    """
     summary = Summary(sources={shard: source})
     counts: dict[str, int] = {}
     collected: set[str] = set()
@@ -146,8 +145,7 @@ def seen(found: Occurrences, member: str, start: float, *, later: bool) -> None:
     (found.later if later else found.members).add(member)
     if start and start < found.first:
         found.first = start
-    if start > found.last:
-        found.last = start
+    found.last = max(found.last, start)
 
 
 def sample_rank(member: str) -> bytes:

@@ -78,7 +78,7 @@ RULES: tuple[Rule, ...] = (
     Rule("API_MISUSE", "place", message=r"unexpected keyword argument|missing \d+ required (?:positional|keyword-only) argument|takes (?:from )?\d+ (?:to \d+ )?positional arguments?|takes no arguments|got multiple values for|has no attribute|is not callable|can't set attribute|is not subscriptable|abstract (?:class|method)|unexpected keyword"),
     Rule("API_MISUSE", "place", _types("AttributeError NameError UnboundLocalError NotImplementedError")),
     Rule("TYPE_MISMATCH", "place", _types("TypeError ValidationError")),
-    Rule("EMPTY_DATA", "place", _types("StopIteration EmptyDataError"), ),
+    Rule("EMPTY_DATA", "place", _types("StopIteration EmptyDataError") ),
     Rule("EMPTY_DATA", "place", message=r"(?i)empty (?:sequence|list|iterable|string|range|data|set|dict)|is empty\b|arg is an empty|list index out of range|pop from (?:an )?empty"),
     Rule("DATA_SHAPE", "place", _types("KeyError IndexError LookupError ValueError UnicodeDecodeError UnicodeEncodeError JSONDecodeError OverflowError ZeroDivisionError InvalidOperation DecimalException ArithmeticError ParseError")),
     Rule("XPASS_STRICT", "test", _types("XPassStrict")),
@@ -132,7 +132,10 @@ def project_rules(rules: Iterable[CustomRule]) -> Callable[[Failure], Answer | N
             for error in failure.errors:
                 evidence = [
                     f"{part} {found[0]!r}"
-                    for part, pattern, text in (("type", rule.type, error.type), ("message", rule.message, error.message))
+                    for part, pattern, text in (
+                        ("type", rule.type, error.type),
+                        ("message", rule.message, error.message),
+                    )
                     if pattern and (found := re.search(pattern, text))
                 ]
                 if rule.file and any(re.search(rule.file, frame.file) for frame in error.frames):
@@ -147,7 +150,11 @@ def project_rules(rules: Iterable[CustomRule]) -> Callable[[Failure], Answer | N
 def _fixture_or(rule: Rule, failure: Failure, evidence: str) -> Answer:
     owner = _owner(rule.owner, failure)
     in_fixture = failure.phase in {"setup", "teardown"} and failure.fixture
-    if in_fixture and owner == "test" and rule.category in {"ASSERTION", "DATA_SHAPE", "API_MISUSE", "TYPE_MISMATCH", "EMPTY_DATA", "MISSING_FILE"}:
+    if (
+        in_fixture
+        and owner == "test"
+        and rule.category in {"ASSERTION", "DATA_SHAPE", "API_MISUSE", "TYPE_MISMATCH", "EMPTY_DATA", "MISSING_FILE"}
+    ):
         return "FIXTURE", "test", f"{evidence}, raised in fixture {failure.fixture}"
     return rule.category, owner, evidence
 

@@ -85,7 +85,9 @@ def vectors(facts: Sequence[Fact], sources: Mapping[str, tuple[int, str]]) -> tu
         for text in texts:
             named |= errors_named(text)
         errors.append(Counter(sorted(named)))
-        tests.append(_sum(_source_tokens(text, counted) for failure in fact.failures for text in _test_sources(failure, sources)))
+        tests.append(
+            _sum(_source_tokens(text, counted) for failure in fact.failures for text in _test_sources(failure, sources))
+        )
         frame = own_frame(fact.failures[0].errors)
         roots.append(f"r{frame.function} in {frame.file}" if frame else "")
     built = []

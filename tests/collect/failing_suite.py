@@ -317,9 +317,7 @@ def run(root: Path, *options: str, start: str = ".") -> str:
     unset = ("PYTEST_ADDOPTS", "PYTEST_CURRENT_TEST", "FORCE_COLOR", "PY_COLORS")
     environment = {name: value for name, value in os.environ.items() if name not in unset}
     environment["PYTHONPATH"] = str(root)
-    done = subprocess.run(
-        command, cwd=root / start, env=environment, capture_output=True, text=True, timeout=60, check=False
-    )
+    done = subprocess.run(command, cwd=root / start, env=environment, capture_output=True, text=True, timeout=60, check=False)
     return done.stdout + done.stderr
 
 

@@ -138,9 +138,7 @@ def test_phases_and_several_failures():
 
 
 def test_attempts_of_surefire():
-    inner = (
-        '<flakyFailure type="AssertionError" message="first"/><rerunFailure type="AssertionError" message="second"/>'
-    )
+    inner = '<flakyFailure type="AssertionError" message="first"/><rerunFailure type="AssertionError" message="second"/>'
     traces, _ = read(junit.FORMAT, suite(f'<testcase classname="t" name="a">{inner}</testcase>'))
     assert [(t.id, t.outcome, t.rerun, t.attempt) for t in traces] == [
         ("1.1", "failed", True, 1),
@@ -186,9 +184,7 @@ def test_arbitrary_bytes_never_raise(body):
 def test_arbitrary_failures_never_raise_and_keep_their_neighbours(message, text, name):
     from xml.sax.saxutils import escape, quoteattr
 
-    inner = (
-        f"<testcase name={quoteattr(name)}><failure message={quoteattr(message)}>{escape(text)}</failure></testcase>"
-    )
+    inner = f"<testcase name={quoteattr(name)}><failure message={quoteattr(message)}>{escape(text)}</failure></testcase>"
     clean = "".join(c for c in inner if c in "\t\n" or 0x20 <= ord(c) < 0xD800 or 0xE000 <= ord(c) < 0xFFFE)
     traces, problems = read(junit.FORMAT, suite(CASE.format(1), clean, CASE.format(2)))
     assert not problems

@@ -64,9 +64,7 @@ def test_reports_what_was_raised(suites, style, format_):
 @pytest.mark.parametrize("style", STYLES)
 def test_both_files_name_the_same_tests(suites, style):
     root = suites(style)
-    log, xml = (
-        by_nodeid(read(f, root / n)[0]) for f, n in ((reportlog.FORMAT, "log.jsonl"), (junit.FORMAT, "junit.xml"))
-    )
+    log, xml = (by_nodeid(read(f, root / n)[0]) for f, n in ((reportlog.FORMAT, "log.jsonl"), (junit.FORMAT, "junit.xml")))
     assert sorted(log) == sorted(xml)
     same = [nodeid for nodeid in log if log[nodeid] == xml[nodeid]]
     differing = {nodeid: (log[nodeid], xml[nodeid]) for nodeid in log if log[nodeid] != xml[nodeid]}
