@@ -101,6 +101,8 @@ class Redactor:
 
     def known(self, text: str) -> str:
         """Return `text` with the values that were learned replaced; tokens of known formats are not looked for."""
+        if self._pattern is None and self._extra is None:
+            return text
         if self._pattern is not None and self._pattern.search(text):
             text = self._pattern.sub(self._replace, text)
         return text if self._extra is None else self._extra(text)

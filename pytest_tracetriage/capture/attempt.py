@@ -23,10 +23,13 @@ class Attempt:
     signatures: tuple[str, ...] = ()
     spans = 0
     last_call: Failure | None = None
-    pending: tuple[str, Failure | None, str] | None = None
-    """Phase, failure and signature of a call whose report is still to come."""
+    failed_subtests = 0
+    pending: dict[str, tuple[Failure | None, str]] | None = None
+    """Failure and signature by phase, of calls whose reports are still to come."""
 
-    def __init__(self, item: pytest.Item, trace: str, nodeid: str, number: int, markers: tuple[Marker, ...]) -> None:
+    def __init__(
+        self, item: pytest.Item, trace: str, nodeid: str, number: int, markers: tuple[Marker, ...], params: dict[str, str]
+    ) -> None:
         self.item = item
         self.trace = trace
         self.nodeid = nodeid
@@ -34,4 +37,5 @@ class Attempt:
         self.start = time.time()
         self.phases: dict[str, float] = {}
         self.markers = markers
+        self.params = params
         self.own = len(item.own_markers)

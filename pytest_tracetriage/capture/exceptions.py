@@ -82,8 +82,8 @@ class ExceptionWalker:
                     omitted=omitted,
                 )
             )
-            members = getattr(error, "exceptions", None)
-            if isinstance(members, tuple) and _is_group(error):
+            members = _members(error)
+            if members:
                 todo += [(m, "member", index) for m in reversed(members[:MAX_MEMBERS]) if isinstance(m, BaseException)]
             if error.__cause__ is not None:
                 todo.append((error.__cause__, "cause", index))
@@ -112,16 +112,23 @@ class ExceptionWalker:
         return self._describe(places)
 
     def _describe(self, places: list[tuple[CodeType, int]]) -> tuple[tuple[Frame, ...], int]:
-        # The frames of the test runner above the test are the same in every failure: they say nothing.
-        first = 0
-        while first < len(places) - 1 and self._known(places[first][0])[4]:
-            first += 1
-        places = places[first:]
+        places = places[self._below_runner(places) :]
         omitted = max(0, len(places) - MAX_FRAMES)
         if omitted:
             head = MAX_FRAMES // 2
             places = places[:head] + places[head + omitted :]
         return tuple(self._frame(code, line) for code, line in places), omitted
+
+    def _below_runner(self, places: list[tuple[CodeType, int]]) -> int:
+        """Return where the test begins: the frames of its runner above it are the same in every failure."""
+        runner = -1
+        for index, (code, _) in enumerate(places[:-1]):
+            known = self._known(code)
+            if known[4]:
+                runner = index
+            elif known[1] == "test" or (known[1] == "app" and runner >= 0):
+                break
+        return runner + 1
 
     def _frame(self, code: CodeType, line: int) -> Frame:
         frame = self._lines.get((code, line))
@@ -204,7 +211,7 @@ def safe_str(value: object) -> str:
     """Return `str(value)`, or what can be said when that raises."""
     try:
         return str(value)
-    except Exception as error:
+    except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the test's text, not its will
         return f"<str() of {type(value).__name__} raised {type(error).__name__}>"
 
 
@@ -217,15 +224,25 @@ def safe_repr(value: object, limit: int = 240) -> str:
     shortener.maxlist = shortener.maxdict = shortener.maxtuple = shortener.maxset = 8
     try:
         return shortener.repr(value)[: 2 * limit]
-    except Exception as error:
+    except BaseException as error:  # noqa: BLE001
         return f"<repr() of {type(value).__name__} raised {type(error).__name__}>"
 
 
 def _notes(exc: BaseException) -> tuple[str, ...]:
-    notes = getattr(exc, "__notes__", None)
+    try:
+        notes = getattr(exc, "__notes__", None)
+    except Exception:
+        return ()
     if not isinstance(notes, list | tuple):
         return ()
     return tuple(bounded(safe_str(note), 2_000) for note in notes[:10])
+
+
+def _members(exc: BaseException) -> tuple[Any, ...]:
+    if not _is_group(exc):
+        return ()
+    members = getattr(exc, "exceptions", ())
+    return members if isinstance(members, tuple) else ()
 
 
 def _is_group(exc: BaseException) -> bool:

@@ -22,20 +22,21 @@ class ItemFacts:
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
-        self._inherited: dict[Any, tuple[Marker, ...]] = {}
+        self._parent: object = None
+        self._inherited: tuple[Marker, ...] = ()
 
-    def nodeid(self, item: pytest.Item) -> str:
-        """Return the redacted node id; values of secret parameters are learned first, since they stand in it."""
+    def names(self, item: pytest.Item) -> tuple[str, dict[str, str]]:
+        """Return the redacted node id and the parameters; secret ones are learned first, since they stand in the id."""
         # (getattr, since looking into `__dict__` would slow down every later access to the item)
-        if type(item) is pytest.Function and getattr(item, "callspec", None) is None:
-            # A path and an identifier: they can repeat a known secret, but not hold a token of its own.
-            return self._redactor.known(item.nodeid)
-        self.params(item)
-        return self._redactor(item.nodeid) or "."
-
-    def params(self, item: Any) -> dict[str, str]:
-        """Return the parameters by name; what is not a plain value is named by its type: its `repr` may do anything."""
         callspec = getattr(item, "callspec", None)
+        if callspec is None and type(item) is pytest.Function:
+            # A path and an identifier: they can repeat a known secret, but not hold a token of its own.
+            return self._redactor.known(item.nodeid), _NOTHING
+        params = self._params(callspec)
+        return self._redactor(item.nodeid) or ".", params
+
+    def _params(self, callspec: Any) -> dict[str, str]:
+        """Return the parameters by name; what is not a plain value is named by its type: its `repr` may do anything."""
         if callspec is None:
             return _NOTHING
         return self._redactor.parameters({name: plain(value) for name, value in callspec.params.items()})
@@ -43,16 +44,12 @@ class ItemFacts:
     def markers(self, item: pytest.Item) -> tuple[Marker, ...]:
         """Return the markers, the nearest first."""
         parent = item.parent
-        inherited = self._inherited.get(parent)
-        if inherited is None:
-            marks = [mark for node in reversed(parent.listchain()) for mark in node.own_markers] if parent else []
-            inherited = self._inherited[parent] = self._describe(marks)
-        return (*self._describe(item.own_markers), *inherited) if item.own_markers else inherited
-
-    @staticmethod
-    def expects_failure(markers: tuple[Marker, ...]) -> bool:
-        """Return whether one of the markers makes pytest expect a failure."""
-        return any(marker.name == "xfail" for marker in markers)
+        if parent is not self._parent:  # tests of one parent follow one another
+            self._parent = parent
+            chain = reversed(parent.listchain()) if parent is not None else ()
+            self._inherited = self._describe([mark for node in chain for mark in node.own_markers])
+        own = item.own_markers
+        return (*self._describe(own), *self._inherited) if own else self._inherited
 
     def _describe(self, marks: list[Any]) -> tuple[Marker, ...]:
         return tuple(

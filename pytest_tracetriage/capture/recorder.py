@@ -21,7 +21,7 @@ from pytest_tracetriage.capture.exceptions import ExceptionWalker, bounded, safe
 from pytest_tracetriage.capture.failures import FIXTURE_MARK, describe, is_timeout
 from pytest_tracetriage.capture.items import ItemFacts
 from pytest_tracetriage.capture.reports import PassingWatch, ReportWatch, another_reporter
-from pytest_tracetriage.model.trace import Error, Failure, Outcome, Source, Span, Start, Trace, Warned
+from pytest_tracetriage.model.trace import Error, Failure, Marker, Outcome, Source, Span, Start, Trace, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -35,6 +35,8 @@ MAX_SECTION = 10_000
 MAX_WARNINGS = 20
 _SIMPLE_PHASES = {"setup": "error", "call": "failed", "teardown": "error"}
 SIGNATURE_ATTRIBUTE = "tracetriage_signature"
+_SUBTESTS_FAIL_TESTS = pytest.version_tuple >= (9,)
+"""Whether a test around failing subtests counts as failed: so in pytest's own, not in the plugin before it."""
 _FAILED_SUBTESTS = re.compile(r"contains \d+ failed subtest")
 _NOTHING: dict[str, float] = {}
 
@@ -127,6 +129,10 @@ class Recorder:
             self._guard(self._collection_error, collector, report)
         return report
 
+    def saving(self) -> bool:
+        """Return whether repeated tracebacks are left out."""
+        return self._exemplars.saving()
+
     def watch_reports(self) -> None:
         """From here on, see every report: something other than a plain pass has come up."""
         manager = self._config.pluginmanager
@@ -170,7 +176,7 @@ class Recorder:
         try:
             if report.outcome == "skipped" or hasattr(report, "wasxfail"):
                 self._expected(attempt, report)
-            elif report.outcome == "failed":
+            elif report.outcome in {"failed", "rerun"}:  # pytest-rerunfailures renames what it hides
                 self._failed(attempt, report, failure, signature)
             if self.is_child and report.when == "teardown":
                 self._finish()
@@ -184,10 +190,8 @@ class Recorder:
             return
         if hasattr(report, "context"):
             self._guard(self._subtest, attempt, report)
-        elif attempt.pending is not None and report.when == attempt.pending[0]:
-            _, failure, signature = attempt.pending
-            attempt.pending = None
-            self.reconcile(attempt, report, failure, signature)
+        elif attempt.pending is not None and report.when in attempt.pending:
+            self.reconcile(attempt, report, *attempt.pending.pop(report.when))
         elif report.when not in _SIMPLE_PHASES and report.failed and report.nodeid == attempt.item.nodeid:
             self._guard(self._crashed_child, attempt, report)
 
@@ -217,13 +221,18 @@ class Recorder:
         try:
             self._count += 1
             trace = f"{self._worker}.{self._count}"
-            facts = self._facts
-            attempt = self.attempt = Attempt(item, trace, facts.nodeid(item), number, facts.markers(item))
-            if not self._watching and (type(item) is not pytest.Function or facts.expects_failure(attempt.markers)):
-                self.watch_reports()
-            self.writer.begin(trace, attempt.nodeid, attempt.start)
+            nodeid, params = self._facts.names(item)
+            markers = self._facts.markers(item)
+            attempt = self.attempt = Attempt(item, trace, nodeid, number, markers, params)
+            if not self._watching and (markers or type(item) is not pytest.Function):
+                self._watch_if_unusual(item, markers)
+            self.writer.begin(trace, nodeid, attempt.start)
         except Exception as error:
             self.note(error)
+
+    def _watch_if_unusual(self, item: pytest.Item, markers: tuple[Marker, ...]) -> None:
+        if type(item) is not pytest.Function or any(marker.name == "xfail" for marker in markers):
+            self.watch_reports()
 
     def _again(self, item: pytest.Item) -> Attempt:
         """Another attempt begins inside the same protocol: pytest-rerunfailures."""
@@ -277,8 +286,10 @@ class Recorder:
         if report.failed and attempt.failures and attempt.failures[-1] is failure:
             attempt.failures = attempt.failures[:-1]
         if not attempt.failures:
-            attempt.outcome, attempt.sections = "passed", ()
+            attempt.outcome, attempt.sections, attempt.reason = "passed", (), ""
         attempt.last_call = None
+        if report.failed and _SUBTESTS_FAIL_TESTS and type(attempt.item) is pytest.Function:
+            attempt.failed_subtests += 1
         self._count += 1
         outcome: Outcome = "failed" if report.failed else "skipped" if report.skipped else "passed"
         self.writer.write(
@@ -321,8 +332,11 @@ class Recorder:
         if attempt is None or self._dead:
             return
         try:
+            if attempt.failed_subtests and attempt.outcome == "passed":
+                attempt.outcome = "failed"
+                attempt.reason = f"contains {attempt.failed_subtests} failed subtests"
             if attempt.phases or attempt.failures:  # otherwise a forked child has written it
-                failures, facts = attempt.failures, self._facts
+                failures = attempt.failures
                 if not rerun:
                     self.outcomes[attempt.outcome] = self.outcomes.get(attempt.outcome, 0) + 1
                 self.writer.write(
@@ -340,7 +354,7 @@ class Recorder:
                         attempt.reason,
                         attempt.fixtures or _NOTHING,
                         attempt.markers,
-                        facts.params(attempt.item),
+                        attempt.params,
                         attempt.sections,
                         attempt.warnings,
                     )
@@ -397,7 +411,9 @@ class Recorder:
             return None
         frame = sys._current_frames().get(thread)  # noqa: SLF001 - the documented way to another thread's stack
         message = f"Timeout (>{timeout}s) from pytest-timeout."
-        failure = self._redactor.struct(self._walker.stack(frame, "call", "Timeout", message), Failure)
+        failure = self._redactor.struct(
+            self._walker.stack(frame, "call" if attempt.phases else "setup", "Timeout", message), Failure
+        )
         return Start(attempt.trace, attempt.nodeid, attempt.start, timeout=timeout, stack=failure)
 
     # -- forks and steps ---------------------------------------------------------------------------------------------

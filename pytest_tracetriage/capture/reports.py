@@ -33,14 +33,15 @@ class PassingWatch:
         if attempt is None:
             return
         when = call.when
-        if call.excinfo is None and when not in attempt.phases and len(item.own_markers) == attempt.own:
-            attempt.phases[when] = int(call.duration * 1e6) / 1e6
+        phases = attempt.phases
+        if call.excinfo is None and when not in phases and len(item.own_markers) == attempt.own:
+            phases[when] = int(call.duration * 1e6) / 1e6
             return
         recorder.watch_reports()
         attempt = recorder.phase(item, call)
         if attempt is not None:
             failure, signature = recorder.capture(item, call, call.excinfo)
-            attempt.pending = (when, failure, signature)
+            attempt.pending = {**(attempt.pending or {}), when: (failure, signature)}
 
 
 class ReportWatch:

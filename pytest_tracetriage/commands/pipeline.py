@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
     from pytest_tracetriage.model.analysis import Analysis
 
 BUILT_IN: tuple[Format, ...] = (runs.FORMAT, reportlog.FORMAT, junit.FORMAT)
-CHUNK = 48 * 1024 * 1024
-"""Bytes of a file that one process takes at a time; smaller inputs are not worth a second process."""
+CHUNK = 32 * 1024 * 1024
+"""Bytes below which a second process is not worth its start."""
 
 
 @dataclass(frozen=True)
@@ -148,9 +149,13 @@ def _split(path: Path, format_name: str, source: Source, parts: list[Part]) -> N
     if not own or stat is None or stat.st_size <= CHUNK:
         parts.append(Part(str(path), format_name, f"{resolved}@{etag}", source))
         return
-    for start in range(0, stat.st_size, CHUNK):
-        end = min(start + CHUNK, stat.st_size)
-        parts.append(Part(str(path), format_name, f"{resolved}@{etag}:{start}", source, start, end))
+    # As few parts as there are processes: each part keeps exemplars of its own, which must be decoded.
+    number = min(os.cpu_count() or 1, stat.st_size // CHUNK + 1)
+    bounds = [stat.st_size * index // number for index in range(number + 1)]
+    parts += [
+        Part(str(path), format_name, f"{resolved}@{etag}:{start}", source, start, end)
+        for start, end in itertools.pairwise(bounds)
+    ]
 
 
 def read(

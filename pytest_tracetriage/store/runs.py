@@ -30,7 +30,8 @@ class StoreError(Exception):
 
 def new_run_id(now: float) -> str:
     """Return a run id that sorts by time: `20261120T043000Z-7f3a9c`."""
-    return f"{datetime.fromtimestamp(now, timezone.utc):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    fraction = int(now % 1 * 0x1000000)  # six digits of the second: runs of one second sort too
+    return f"{datetime.fromtimestamp(int(now), timezone.utc):%Y%m%dT%H%M%SZ}-{fraction:06x}"
 
 
 def prepare_folder(folder: Path) -> None:

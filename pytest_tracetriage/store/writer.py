@@ -23,7 +23,9 @@ SLOT_SIZE = 4096
 SLOT_SUFFIX = ".running"
 _HEAD = struct.Struct("<Id")
 """Length of the name that follows, and when the test was begun."""
+_pack = _HEAD.pack
 
+_write = os.write
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -56,7 +58,7 @@ class Writer:
             if self._torn:
                 line = b"\n" + line
                 self._torn = False
-            if os.write(self._fd, line) < len(line):
+            if _write(self._fd, line) < len(line):
                 self._torn = True
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
@@ -81,11 +83,11 @@ class Writer:
         """
         slot = self._slot
         name = f"{trace}\n{nodeid}".encode("utf-8", "backslashreplace")
-        size = _HEAD.size + len(name)
-        if slot is None or size > SLOT_SIZE:
+        line = _pack(len(name), start) + name
+        if slot is None or len(line) > SLOT_SIZE:
             self.write(Start(trace, nodeid, start))
         else:
-            slot[0:size] = _HEAD.pack(len(name), start) + name
+            slot[0 : len(line)] = line
 
     def close(self) -> None:
         """Close the file and remove the slot: this process ended as it should."""

@@ -34,7 +34,20 @@ _MODULE = re.compile(r"No module named '?([\w.]+)'?|cannot import name '?(\w+)'?
 _PATH = re.compile(r"(?:No such file or directory|Permission denied|Read-only file system): '([^']+)'")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _NETWORK = frozenset(
-    ["ConnectionRefusedError", "ConnectionResetError", "ConnectionError", "ConnectError", "ConnectTimeout", "NewConnectionError", "MaxRetryError", "OperationalError", "TimeoutError", "gaierror", "OSError", "ConnectionAbortedError"]
+    [
+        "ConnectionRefusedError",
+        "ConnectionResetError",
+        "ConnectionError",
+        "ConnectError",
+        "ConnectTimeout",
+        "NewConnectionError",
+        "MaxRetryError",
+        "OperationalError",
+        "TimeoutError",
+        "gaierror",
+        "OSError",
+        "ConnectionAbortedError",
+    ]
 )
 _FILE = re.compile(r'^\s*File "([^"\n]+)", line \d+, in (.+?)\s*$')
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Failed|Timeout))(?:: (.*))?$")

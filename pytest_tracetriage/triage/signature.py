@@ -46,24 +46,37 @@ class Key(NamedTuple):
     message: str
 
 
-_masked: dict[str, str] = {}
+_masked_words: dict[str, str] = {}
+_masked_shapes: dict[str, str] = {}
 _MAX_MASKED = 50_000
+_SHAPE = str.maketrans("23456789", "11111111")  # 0 stays: it begins an address
 
 
 def mask(text: str) -> str:
-    """Return `text` with what varies from run to run replaced by a stand-in of its kind, word by word.
+    """Return `text` with what varies from run to run replaced by a stand-in of its kind.
 
-    Words repeat where messages do not, so that most are looked up instead of searched.
+    Messages of one template differ mostly in their digits, and no mask looks at which digit it sees: texts are looked up by
+    their shape, then word by word, before anything is searched.
     """
+    shape = text.translate(_SHAPE)
+    known = _masked_shapes.get(shape)
+    if known is None:
+        if len(_masked_shapes) > _MAX_MASKED:
+            _masked_shapes.clear()
+        known = _masked_shapes[shape] = _mask_words(text)
+    return known
+
+
+def _mask_words(text: str) -> str:
     if "[redacted " in text:
         text = _REDACTED.sub("<redacted>", text)
-    if len(_masked) > _MAX_MASKED:
-        _masked.clear()
+    if len(_masked_words) > _MAX_MASKED:
+        _masked_words.clear()
     found = []
     for word in text.split(" "):
-        masked = _masked.get(word)
+        masked = _masked_words.get(word)
         if masked is None:
-            masked = _masked[word] = _MASK.sub(_stand_in, word)
+            masked = _masked_words[word] = _MASK.sub(_stand_in, word)
         found.append(masked)
     return " ".join(found)
 

@@ -16,7 +16,7 @@ from pytest_tracetriage.model.trace import FAILING, Frame, Trace
 from pytest_tracetriage.model.trace import Source as FunctionSource
 from pytest_tracetriage.triage import summary as summaries
 from pytest_tracetriage.triage.signature import Key, Landmarks, identify, key_of, landmarks
-from pytest_tracetriage.triage.summary import SUBTEST, Summary
+from pytest_tracetriage.triage.summary import EXEMPLARS, SUBTEST, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -71,59 +71,94 @@ def summarize_lines(
 
     `explain(line)` says in words why a line is no text at all; `name` is the file's, for problems.
     """
-    summary = Summary(sources={shard: source})
-    counts: dict[str, int] = {}
-    ids: dict[Key, str] = {}
-    marks: dict[bytes, Landmarks] = {}
-    collected: set[str] = set()
+    reader = _Reader(Summary(sources={shard: source}), watch)
+    problems = reader.summary.problems
     for number, line in lines:
         if line is not None and not line.strip():
             continue
         try:
             if line is None:
-                raise ValueError("the line is too long")
-            head = _decode_head(line)
-            if head.record != "trace":
-                if head.record == "source":
-                    summaries.keep_text(summary, _decode_source(line))
-                elif head.record not in _RECORDS:
-                    raise ValueError(f"no such record: {head.record[:40]!r}")
-                continue
-            failure = head.failure
-            if failure is not None and failure.phase == "collect":
-                if head.nodeid in collected:
-                    continue
-                collected.add(head.nodeid)
-            if failure is not None and head.outcome in FAILING and not head.rerun:
-                _add(summary, head, failure, line, ids, marks)
-            count(counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
-            if head.outcome == "passed" and head.nodeid in watch:
-                summary.passed.add(head.nodeid)
+                raise ValueError("the line is too long")  # noqa: TRY004 - told as any other damage
+            reader.add(line)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
-            summary.problems.add((name, number, explain(line) or f"not a record of a run: {error}"))
-    summary.totals[shard] = counts
-    return summary
+            problems.add((name, number, explain(line) or f"not a record of a run: {error}"))
+    reader.summary.totals[shard] = reader.counts
+    return reader.finish()
 
 
-def _add(
-    summary: Summary, head: _Head, failure: _Failure, line: bytes, ids: dict[Key, str], marks: dict[bytes, Landmarks]
-) -> None:
-    if len(marks) > MAX_REMEMBERED:
-        marks.clear()
-    parts = key_of(failure.phase, failure.errors, [_landmarks(error.frames, marks) for error in failure.errors], failure.text)
-    signature = ids.get(parts)
-    if signature is None:
-        signature = ids[parts] = identify(parts)
-    found = summaries.occurrences(summary, signature, parts)
-    member = f"{head.nodeid}{SUBTEST}{head.subtest}" if head.subtest else head.nodeid
-    summaries.seen(found, member, head.start, later=failure.phase == "teardown")
-    if summaries.wanted(found, summaries.sample_rank(member)) or len(head.later) > len(_NO_LATER):
-        summaries.add_trace(summary, _decode_trace(line))
+class _Reader:
+    """What is remembered while the lines of one shard go by."""
 
+    def __init__(self, summary: Summary, watch: frozenset[str]) -> None:
+        self.summary = summary
+        self.counts: dict[str, int] = {}
+        self._watch = watch
+        self._ids: dict[Key, str] = {}
+        self._marks: dict[bytes, Landmarks] = {}
+        self._collected: set[str] = set()
+        self._kept: dict[str, dict[bytes, list[bytes]]] = {}
+        """Lines of the lowest ranks by signature: decoded only at the end, when most have been displaced."""
 
-def _landmarks(raw: msgspec.Raw, known: dict[bytes, Landmarks]) -> Landmarks:
-    data = bytes(raw)
-    found = known.get(data)
-    if found is None:
-        found = known[data] = landmarks(_decode_frames(data))
-    return found
+    def add(self, line: bytes) -> None:
+        """Take in one record. Raises msgspec.MsgspecError, ValueError, RecursionError."""
+        head = _decode_head(line)
+        if head.record != "trace":
+            if head.record == "source":
+                summaries.keep_text(self.summary, _decode_source(line))
+            elif head.record not in _RECORDS:
+                raise ValueError(f"no such record: {head.record[:40]!r}")
+            return
+        failure = head.failure
+        if failure is not None and failure.phase == "collect":
+            if head.nodeid in self._collected:
+                return
+            self._collected.add(head.nodeid)
+        if failure is not None and head.outcome in FAILING and not head.rerun:
+            self._add_failure(head, failure, line)
+        count(self.counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
+        if head.outcome == "passed" and head.nodeid in self._watch:
+            self.summary.passed.add(head.nodeid)
+
+    def _add_failure(self, head: _Head, failure: _Failure, line: bytes) -> None:
+        if len(head.later) > len(_NO_LATER):
+            summaries.add_trace(self.summary, _decode_trace(line))
+            return
+        marks = [self._landmarks(error.frames) for error in failure.errors]
+        parts = key_of(failure.phase, failure.errors, marks, failure.text)
+        signature = self._ids.get(parts)
+        if signature is None:
+            signature = self._ids[parts] = identify(parts)
+        found = summaries.occurrences(self.summary, signature, parts)
+        member = f"{head.nodeid}{SUBTEST}{head.subtest}" if head.subtest else head.nodeid
+        summaries.seen(found, member, head.start, later=failure.phase == "teardown")
+        kept = self._kept.get(signature)
+        if kept is None:
+            kept = self._kept[signature] = {}
+        rank = summaries.sample_rank(member)
+        if rank in kept:
+            kept[rank].append(line)
+        elif len(kept) < EXEMPLARS:
+            kept[rank] = [line]
+        elif rank < (highest := max(kept)):
+            del kept[highest]
+            kept[rank] = [line]
+
+    def _landmarks(self, raw: msgspec.Raw) -> Landmarks:
+        data = bytes(raw)
+        found = self._marks.get(data)
+        if found is None:
+            if len(self._marks) > MAX_REMEMBERED:
+                self._marks.clear()
+            found = self._marks[data] = landmarks(_decode_frames(data))
+        return found
+
+    def finish(self) -> Summary:
+        """Return the summary, with its exemplars decoded."""
+        for signature, kept in self._kept.items():
+            found = self.summary.signatures[signature]
+            for rank, lines in kept.items():
+                for line in dict.fromkeys(lines):
+                    trace = _decode_trace(line)
+                    if trace.failure is not None:
+                        summaries.offer(found, summaries.sample_of(trace, trace.failure, rank))
+        return self.summary

@@ -111,7 +111,7 @@ def add_trace(summary: Summary, trace: Trace) -> None:
     """Add the failures of one trace. An attempt that was run again is not a failure of its test."""
     if trace.rerun or trace.outcome not in FAILING:
         return
-    member = f"{trace.nodeid}{SUBTEST}{trace.subtest}" if trace.subtest else trace.nodeid
+    member = member_of(trace)
     if trace.failure is not None:
         # A text format reports a teardown by itself; there, only the phase tells that the test may have failed before.
         later = trace.failure.phase == "teardown"
@@ -130,6 +130,16 @@ def add_failure(
     rank = sample_rank(member)
     if wanted(found, rank):
         offer(found, Sample(rank, member, msgspec.json.encode(failure), outcome, reason))
+
+
+def sample_of(trace: Trace, failure: Failure, rank: bytes) -> Sample:
+    """Return a trace's failure as a sample."""
+    return Sample(rank, member_of(trace), msgspec.json.encode(failure), trace.outcome, trace.reason)
+
+
+def member_of(trace: Trace) -> str:
+    """Return what stands for a test among the members of a signature."""
+    return f"{trace.nodeid}{SUBTEST}{trace.subtest}" if trace.subtest else trace.nodeid
 
 
 def occurrences(summary: Summary, signature: str, parts: Key) -> Occurrences:

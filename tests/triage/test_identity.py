@@ -1,0 +1,185 @@
+"""Ids of clusters over runs: who founds, who survives, what is fixed."""
+
+from __future__ import annotations
+
+import pytest
+from making import analysis_of, error, fails, passes
+
+from pytest_tracetriage.model.policy import Aliases, Join, Mute, Split
+from pytest_tracetriage.triage.analyze import KnownCluster
+from pytest_tracetriage.triage.signature import signature_id
+
+
+def refused(name, tests, start=0):
+    """Tests that fail with one signature; all of these share a refused port, so they are one cluster."""
+    return [
+        fails(f"tests/test_{name}.py::t[{n}]", error("ConnectionRefusedError", "no 127.0.0.1:6379", f"shop/{name}.py:{name}"))
+        for n in range(start, start + tests)
+    ]
+
+
+def alone(name, tests):
+    return [fails(f"tests/test_{name}.py::t[{n}]", error("ValueError", f"{name * 3} broke", f"shop/{name}.py:{name}")) for n in range(tests)]
+
+
+def sign(name, make=refused):
+    return signature_id(make(name, 1)[0].failure)
+
+
+def remember(*analyses):
+    """What history knows after these analyses, oldest first."""
+    known = {}
+    for number, analysis in enumerate(analyses, 1):
+        for cluster in analysis.clusters:
+            before = known.get(cluster.id)
+            known[cluster.id] = KnownCluster(
+                cluster.id,
+                cluster.name,
+                frozenset(signature.id for signature in cluster.signatures) | (before.signatures if before else frozenset()),
+                frozenset(cluster.tests),
+                before.since if before else f"run{number}",
+                (before.runs if before else 0) + 1,
+                cluster,
+            )
+    return tuple(known.values())
+
+
+def only(analysis):
+    (cluster,) = analysis.clusters
+    return cluster
+
+
+def test_the_signature_with_the_most_tests_founds_a_cluster():
+    few, many = refused("a", 2), refused("b", 5)
+    assert only(analysis_of(*few, *many)).id == sign("b")
+    assert only(analysis_of(*refused("a", 6), *many)).id == sign("a")
+
+
+def test_ties_are_broken_by_the_id():
+    assert only(analysis_of(*refused("a", 2), *refused("b", 2))).id == min(sign("a"), sign("b"))
+
+
+def test_without_history_it_is_the_first_run():
+    assert only(analysis_of(*refused("a", 1))).seen == "first-run"
+
+
+def test_with_a_history_that_does_not_know_it_it_is_new():
+    assert only(analysis_of(*refused("a", 1), known=())).seen == "new"
+
+
+def test_a_known_cluster_keeps_its_id_and_says_since_when():
+    known = remember(analysis_of(*refused("a", 3)), analysis_of(*refused("a", 3)))
+    now = only(analysis_of(*refused("a", 1), known=known))
+    assert (now.id, now.seen, now.since, now.runs) == (sign("a"), "known", "run1", 2)
+
+
+def test_a_known_id_survives_when_another_signature_becomes_larger():
+    known = remember(analysis_of(*refused("a", 3), *refused("b", 1)))
+    now = only(analysis_of(*refused("a", 1), *refused("b", 9), known=known))
+    assert now.id == sign("a")
+    assert now.signatures[0].id == sign("b")
+
+
+def test_a_known_id_survives_when_its_founder_is_gone():
+    known = remember(analysis_of(*refused("a", 3), *refused("b", 1)))
+    assert only(analysis_of(*refused("b", 2), known=known)).id == sign("a")
+
+
+def test_the_oldest_of_several_known_ids_survives():
+    apart = Aliases(splits=(Split((sign("a"), sign("b"))),))
+    first = analysis_of(*refused("a", 1), aliases=apart)
+    second = analysis_of(*refused("a", 1), *refused("b", 8), aliases=apart)
+    known = remember(first, second)
+    assert [cluster.id for cluster in known] == [sign("a"), sign("b")]
+    assert only(analysis_of(*refused("a", 1), *refused("b", 8), known=known)).id == sign("a")
+
+
+def test_of_what_a_cluster_falls_apart_into_the_largest_keeps_the_id_and_no_id_is_given_twice():
+    before = only(analysis_of(*refused("a", 3), *refused("b", 1)))
+    elsewhere = [fails(f"u.py::{n}", error("ValueError", "other", "shop/b.py:b")) for n in range(5)]
+    strange = KnownCluster(before.id, "", frozenset({sign("a"), signature_id(elsewhere[0].failure)}), frozenset(), "run1", 1, before)
+    found = analysis_of(*refused("a", 3), *elsewhere, known=(strange,))
+    ids = [cluster.id for cluster in found.clusters]
+    assert len(set(ids)) == len(ids) == 2
+    assert sign("a") in ids
+
+
+@pytest.mark.parametrize("larger", ["a", "b"])
+def test_a_join_by_people_keeps_the_id_they_named_first(larger):
+    both = alone("a", 1 + 4 * (larger == "a")) + alone("b", 1 + 4 * (larger == "b"))
+    known = remember(analysis_of(*both))
+    joined = Aliases(joins=(Join((sign("b", alone), sign("a", alone))),))
+    assert only(analysis_of(*both, known=known, aliases=joined)).id == sign("b", alone)
+    assert only(analysis_of(*both, aliases=joined)).id == sign("b", alone), "a fresh clone knows only the aliases"
+
+
+def test_a_join_holds_when_only_the_absorbed_fails():
+    known = remember(analysis_of(*alone("a", 2), *alone("b", 2)))
+    joined = Aliases(joins=(Join((sign("b", alone), sign("a", alone))),))
+    now = only(analysis_of(*alone("a", 2), known=known, aliases=joined))
+    assert (now.id, now.seen) == (sign("b", alone), "known")
+
+
+def test_joins_can_be_joined():
+    some = alone("a", 1) + alone("b", 2) + alone("c", 3)
+    known = remember(analysis_of(*some))
+    a, b, c = (sign(name, alone) for name in "abc")
+    assert only(analysis_of(*some, known=known, aliases=Aliases(joins=(Join((a, b)), Join((c, a)))))).id == c
+
+
+def test_after_a_split_each_signature_founds_its_own():
+    both = refused("a", 3) + refused("b", 2)
+    known = remember(analysis_of(*both))
+    found = analysis_of(*both, known=known, aliases=Aliases(splits=(Split((sign("a"), sign("b"))),)))
+    assert {cluster.id: cluster.seen for cluster in found.clusters} == {sign("a"): "known", sign("b"): "new"}
+
+
+# fixed
+
+
+def test_a_cluster_whose_tests_pass_now_is_fixed():
+    known = remember(analysis_of(*alone("a", 2)))
+    now = only(analysis_of(passes("tests/test_a.py::t[0]"), passes("tests/test_a.py::t[1]"), known=known, watch=known[0].tests))
+    assert (now.id, now.seen, now.count) == (sign("a", alone), "fixed", 0)
+    assert now.tests == ("tests/test_a.py::t[0]", "tests/test_a.py::t[1]")
+    assert now.since == "run1"
+
+
+def test_a_cluster_whose_tests_did_not_run_is_not_fixed():
+    known = remember(analysis_of(*alone("a", 2)))
+    assert analysis_of(passes("tests/test_z.py::t"), known=known, watch=known[0].tests).clusters == ()
+
+
+def test_a_cluster_whose_tests_fail_otherwise_is_not_fixed():
+    known = remember(analysis_of(*alone("a", 1)))
+    other = fails("tests/test_a.py::t[0]", error("TypeError", "no", "shop/z.py:z"))
+    assert [cluster.seen for cluster in analysis_of(other, known=known, watch=known[0].tests).clusters] == ["new"]
+
+
+def test_a_cluster_is_reported_fixed_once():
+    known = remember(analysis_of(*alone("a", 1)))
+    green = passes("tests/test_a.py::t[0]")
+    fixed = analysis_of(green, known=known, watch=known[0].tests)
+    again = remember(analysis_of(*alone("a", 1)), fixed)
+    assert analysis_of(green, known=again, watch={"tests/test_a.py::t[0]"}).clusters == ()
+
+
+def test_a_fixed_cluster_that_fails_again_is_known():
+    fixed = analysis_of(passes("tests/test_a.py::t[0]"), known=remember(analysis_of(*alone("a", 1))), watch={"tests/test_a.py::t[0]"})
+    known = remember(analysis_of(*alone("a", 1)), fixed)
+    assert only(analysis_of(*alone("a", 1), known=known)).seen == "known"
+
+
+# muted
+
+
+@pytest.mark.parametrize(
+    ("until", "today", "holds"),
+    [("", "2026-01-31", True), ("2026-01-31", "2026-01-31", True), ("2026-01-31", "2026-02-01", False), ("2026-12-31", "2026-02-01", True)],
+)
+def test_a_mute_holds_until_its_last_day(until, today, holds):
+    mutes = Aliases(mutes=(Mute(sign("a", alone), "ann", "ticket 7", until),))
+    cluster = only(analysis_of(*alone("a", 1), aliases=mutes, today=today))
+    assert (cluster.muted is not None) == holds
+    if holds:
+        assert (cluster.muted.owner, cluster.muted.reason) == ("ann", "ticket 7")
