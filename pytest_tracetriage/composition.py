@@ -139,9 +139,7 @@ def _analyse(config: pytest.Config, settings: Settings, folder: Path, recorder: 
     else:
         totals = totals_of(recorder.outcomes)
     if not red and _clean_past(settings.folder, folder.name):
-        analysis = Analysis((Source(folder.name, "tracetriage"),), totals, (), (), ())
-        config.hook.pytest_tracetriage_notify(analysis=analysis)
-        return totals, analysis
+        return totals, Analysis((Source(folder.name, "tracetriage"),), totals, (), (), ())
     from pytest_tracetriage.commands.pipeline import analyse_run  # noqa: PLC0415
 
     analysis = analyse_run(settings, folder, config.hook)

@@ -23,6 +23,7 @@ class Attempt:
     signatures: tuple[str, ...] = ()
     spans = 0
     last_call: Failure | None = None
+    subtest = ""
     failed_subtests = 0
     pending: dict[str, tuple[Failure | None, str]] | None = None
     """Failure and signature by phase, of calls whose reports are still to come."""

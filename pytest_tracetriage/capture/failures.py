@@ -63,7 +63,8 @@ def is_timeout(failure: Failure) -> bool:
 def _fixture_lookup(locate: Callable[[str], tuple[str, Origin]], exc: Any) -> Error:
     message = safe_str(exc.msg) if getattr(exc, "msg", None) else f"fixture '{getattr(exc, 'argname', '?')}' not found"
     frames = []
-    for function in getattr(exc, "fixturestack", ())[:5]:
+    asked = getattr(getattr(exc, "request", None), "_pyfuncitem", None)
+    for function in (getattr(asked, "obj", None), *getattr(exc, "fixturestack", ())[:5]):
         code = getattr(function, "__code__", None)
         if code is not None:
             file, origin = locate(code.co_filename)

@@ -308,10 +308,12 @@ class Recorder:
 
     def _crashed_child(self, attempt: Attempt, report: pytest.TestReport) -> None:
         self.red = True
-        message = self._redactor(bounded(report.longreprtext))
         attempt.outcome = "crashed"
         attempt.sections = self._sections(report)
-        attempt.failures = (*attempt.failures, crash(message))
+        attempt.failures = (crash(self._redactor(bounded(report.longreprtext))),)
+        if self.writer.holds(attempt.trace):  # the child finished its test, and died after that
+            attempt.trace += ".child"
+            attempt.subtest = "(forked child)"
 
     def _interrupted(self, exc: BaseException) -> None:
         self.red = True
@@ -348,7 +350,7 @@ class Recorder:
                         attempt.phases,
                         attempt.number,
                         rerun,
-                        "",
+                        attempt.subtest,
                         failures[0] if failures else None,
                         failures[1:],
                         attempt.reason,

@@ -136,6 +136,11 @@ class RunSession:
                 runs.write_analysis(self.run_folder, self.analysis)
         except Exception as error:
             self._note(error)
+        if self.analysis is not None:
+            try:
+                self._config.hook.pytest_tracetriage_notify(analysis=self.analysis)
+            except Exception as error:
+                self.trouble = self.trouble or f"pytest_tracetriage_notify raised {type(error).__name__}: {error}"
 
     def warning(self) -> str:
         """Return the one line that says what went wrong inside TraceTriage, "" when nothing did."""

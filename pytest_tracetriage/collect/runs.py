@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, BinaryIO
 
@@ -13,7 +12,7 @@ from pytest_tracetriage.collect.opening import lines
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.trace import Error, Failure, Start, Trace
 from pytest_tracetriage.store.runs import StoreError, is_alive, read_run
-from pytest_tracetriage.store.writer import SLOT_SUFFIX, read_slot
+from pytest_tracetriage.store.writer import SLOT_SUFFIX, read_slot, tail, was_finished
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,7 +61,7 @@ def unfinished(files: RunFiles) -> list[Trace]:
         records = slot.with_suffix(".jsonl")
         if start is None:
             start = _unanswered_start(records)
-        if start is not None and not _was_finished(records, start.id):
+        if start is not None and not was_finished(records, start.id):
             found.append(_ended(start, _stack(records, start.id)))
     return found
 
@@ -88,22 +87,8 @@ def _ended(start: Start, stack: Failure | None) -> Trace:
     )
 
 
-def _tail(path: Path, size: int = 1 << 20) -> list[bytes]:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
-            return file.read().splitlines()
-    except OSError:
-        return []
-
-
-def _was_finished(path: Path, trace: str) -> bool:
-    needle = b'"record":"trace","id":' + msgspec.json.encode(trace)
-    return any(needle in line for line in _tail(path))
-
-
 def _stack(path: Path, trace: str) -> Failure | None:
-    for line in reversed(_tail(path)):
+    for line in reversed(tail(path)):
         if b'"record":"start"' in line and b'"stack"' in line:
             try:
                 start = msgspec.json.decode(line, type=Start)
@@ -116,7 +101,7 @@ def _stack(path: Path, trace: str) -> Failure | None:
 
 def _unanswered_start(path: Path) -> Start | None:
     """Return the last start record: a node id too long for the slot was written as one."""
-    for line in reversed(_tail(path)):
+    for line in reversed(tail(path)):
         if b'"record":"start"' in line:
             try:
                 return msgspec.json.decode(line, type=Start)

@@ -23,6 +23,7 @@ _COUNTED = {
 
 class _Head(msgspec.Struct, gc=False):
     record: str
+    nodeid: str = ""
     outcome: str = ""
     rerun: bool = False
     subtest: str = ""
@@ -51,6 +52,7 @@ def count_run(folder: Path) -> tuple[Totals, bool]:
     """Return the totals of a run folder, and whether anything in it failed (`failures` is left to triage)."""
     counts: dict[str, int] = {}
     failing = False
+    collected: set[str] = set()
     decode = msgspec.json.Decoder(_Head).decode
     for path in sorted((folder / "traces").glob("*.jsonl")):
         with path.open("rb") as file:
@@ -60,6 +62,10 @@ def count_run(folder: Path) -> tuple[Totals, bool]:
                 except msgspec.MsgspecError:
                     continue  # told by whoever analyses the run
                 if head.record == "trace":
+                    if b'"phase":"collect"' in line:  # every xdist worker collects, and reports what it could not
+                        if head.nodeid in collected:
+                            continue
+                        collected.add(head.nodeid)
                     count(counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
                     failing = failing or (head.outcome in FAILING and not head.rerun)
     return Totals(**counts), failing

@@ -83,7 +83,8 @@ def analyse_sources(
     summary = _with_bar(todo, lambda progress: pipeline.read(todo, formats, history.watch(), progress))
     summary.problems.update((note, 0, "ignored") for note in notes)
     analysis = analyze(summary, told)
-    hooks.pytest_tracetriage_notify(analysis=analysis)
+    if trouble := pipeline.notify(hooks, analysis):
+        click.echo(f"tracetriage: warning: {trouble}", err=True)
     return analysis, bool(todo.parts) or bool(todo.runs)
 
 

@@ -57,10 +57,17 @@ def analyse_run(settings: Settings, folder: Path, hooks: Any) -> Analysis:
     notes: list[str] = []
     told = given(settings, history, hooks, notes)
     summary = read(plan([folder], BUILT_IN, running=True), BUILT_IN, history.watch())
-    summary.problems.update((note, 0, "") for note in notes)
-    analysis = analyze(summary, told)
-    hooks.pytest_tracetriage_notify(analysis=analysis)
-    return analysis
+    summary.problems.update((note, 0, "ignored") for note in notes)
+    return analyze(summary, told)
+
+
+def notify(hooks: Any, analysis: Analysis) -> str:
+    """Tell the plugins of an analysis; return in one line what one of them raised, "" when none did."""
+    try:
+        hooks.pytest_tracetriage_notify(analysis=analysis)
+    except Exception as error:
+        return f"pytest_tracetriage_notify raised {type(error).__name__}: {error}"
+    return ""
 
 
 def plan(paths: Sequence[Path], formats: Sequence[Format], forced: str = "", *, running: bool = False) -> Plan:

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_tracetriage.collect.opening import open_source
-from pytest_tracetriage.collect.runs import FORMAT, Item
+from pytest_tracetriage.collect.runs import FORMAT
 from pytest_tracetriage.commands import pipeline
+from pytest_tracetriage.model.analysis import Analysis
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 from pytest_tracetriage.model.trace import Trace
 from pytest_tracetriage.redact import Redactor, folder_key
@@ -20,9 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from pytest_tracetriage.collect.formats import Format
+    from pytest_tracetriage.collect.formats import Format, Item
     from pytest_tracetriage.config import Settings
-    from pytest_tracetriage.model.analysis import Analysis
 
 
 def save_sources(
@@ -58,7 +58,7 @@ def save_sources(
     )
     runs.write_run(folder, run)
     kept = msgspec.structs.replace(analysis, problems=())
-    (folder / "analysis.json").write_bytes(redactor(runs.encode_analysis(kept).decode()).encode())
+    runs.write_analysis(folder, redactor.struct(kept, Analysis))
     runs.forget_runs(settings.folder, settings.keep_runs, identity)
     return identity
 

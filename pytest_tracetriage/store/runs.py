@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from pytest_tracetriage.model.analysis import Analysis
+from pytest_tracetriage.model.analysis import ANALYSIS_SCHEMA, Analysis
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 
 if TYPE_CHECKING:
@@ -86,7 +86,12 @@ def encode_analysis(analysis: Analysis) -> bytes:
 
 def read_analysis(folder: Path) -> Analysis:
     """Return the analysis of a run's folder. Raises StoreError."""
-    return _read(folder / "analysis.json", Analysis)
+    analysis = _read(folder / "analysis.json", Analysis)
+    if analysis.schema != ANALYSIS_SCHEMA:
+        raise StoreError(
+            f"{folder / 'analysis.json'}: schema {analysis.schema!r} is not {ANALYSIS_SCHEMA!r}, which this version reads"
+        )
+    return analysis
 
 
 def _read(path: Path, kind: type[T]) -> T:

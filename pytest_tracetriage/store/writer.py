@@ -89,6 +89,10 @@ class Writer:
         else:
             slot[0 : len(line)] = line
 
+    def holds(self, trace: str) -> bool:
+        """Return whether the trace of this id was written, by this process or a child of it."""
+        return was_finished(self.path, trace)
+
     def close(self) -> None:
         """Close the file and remove the slot: this process ended as it should."""
         if self._slot is not None:
@@ -119,6 +123,22 @@ def _open_slot(path: Path) -> mmap.mmap | None:
         return None
     finally:
         os.close(fd)
+
+
+def tail(path: Path, size: int = 1 << 20) -> list[bytes]:
+    """Return the last lines of a file, at most about `size` bytes of them."""
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, os.fstat(file.fileno()).st_size - size))
+            return file.read().splitlines()
+    except OSError:
+        return []
+
+
+def was_finished(path: Path, trace: str) -> bool:
+    """Return whether the end of a file of records holds the trace of this id."""
+    needle = b'"record":"trace","id":' + msgspec.json.encode(trace)
+    return any(needle in line for line in tail(path))
 
 
 def read_slot(path: Path) -> Start | None:

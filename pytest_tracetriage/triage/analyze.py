@@ -180,7 +180,10 @@ def _identify(
     for cluster in sorted(clusters, key=lambda c: (-c.count, c.id)):
         ids = [belongs[s.id] for s in cluster.signatures if s.id in belongs]
         candidates = sorted({i for i in ids if i not in taken and i in age}, key=lambda i: (age[i], i))
-        identity = candidates[0] if candidates else cluster.id
+        own = [signature.id for signature in cluster.signatures if signature.id not in taken]
+        identity = (
+            candidates[0] if candidates else next((i for i in own if belongs.get(i, i) == i), own[0] if own else cluster.id)
+        )
         taken.add(identity)
         before = history.get(identity)
         changes = {"id": identity, "muted": muted(identity, given)}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_tracetriage.triage.signature import bare, first_line, mask, place
+from pytest_tracetriage.triage.signature import bare, first_line, mask, place, server_named
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -27,9 +27,6 @@ class Link(NamedTuple):
     detail: str
 
 
-_ADDRESS = re.compile(
-    r"\b((?:\d{1,3}\.){3}\d{1,3}|\[[0-9a-fA-F:]+\]|[a-zA-Z](?:[\w-]*\w)?(?:\.[\w-]+)*)(?:'?,\s*(?:port=)?|:)(\d{2,5})\b"
-)
 _MODULE = re.compile(r"No module named '?([\w.]+)'?|cannot import name '?(\w+)'? from '?([\w.]+)'?")
 _PATH = re.compile(r"(?:No such file or directory|Permission denied|Read-only file system): '([^']+)'")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
@@ -71,14 +68,19 @@ def links(facts: Sequence[Fact]) -> list[Link]:
     return found
 
 
+def resources(fact: Fact) -> frozenset[str]:
+    """Return the resources that a signature's failures name: two that name different ones are not softly joined."""
+    return frozenset(detail for failure in fact.failures for kind, detail in _marks(failure) if kind == "same resource")
+
+
 def _marks(failure: Failure) -> Iterator[tuple[str, str]]:
     """Yield (kind, detail) of the resources and fixtures that a failure names."""
     if failure.fixture and failure.phase == "setup" and failure.errors:
         yield "shared fixture", f"{failure.fixture} raises {bare(failure.errors[0].type)}"
     for error in failure.errors:
         message = error.message[:4_000]
-        if bare(error.type) in _NETWORK and (address := _ADDRESS.search(message)):
-            yield "same resource", f"{address[1]}:{address[2]}"
+        if bare(error.type) in _NETWORK and (server := server_named(message)):
+            yield "same resource", server
         if bare(error.type) in {"ModuleNotFoundError", "ImportError"} and (module := _MODULE.search(message)):
             yield "same resource", f"module {module[1] or f'{module[3]}.{module[2]}'}"
         if bare(error.type) in {"FileNotFoundError", "PermissionError", "OSError"} and (path := _PATH.search(message)):

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
-from pytest_tracetriage.triage.evidence import links
+from pytest_tracetriage.triage.evidence import links, resources
 from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.vectors import Vector, explain, log_odds, mean, vectors
 
@@ -37,6 +37,7 @@ class _State:
     base: float
     sparse: bool
     apart: list[frozenset[int]]
+    resources: dict[int, frozenset[str]]
     why: dict[int, list[Why]] = field(default_factory=dict)
     heap: list[tuple[float, int, int, int, int]] = field(default_factory=list)
 
@@ -64,6 +65,7 @@ def join(
         version=dict.fromkeys(range(len(facts)), 0),
         base=base,
         sparse=len(facts) > ALL_PAIRS,
+        resources={number: resources(fact) for number, fact in enumerate(facts)},
         apart=[frozenset(index[i] for i in group if i in index) for group in cannot],
     )
     pairs = candidates(built)
@@ -95,6 +97,12 @@ def _join_hard(state: _State, home: dict[int, int], left: int, right: int, why: 
 def _forbidden(state: _State, left: int, right: int) -> bool:
     ours, theirs = state.members[left], state.members[right]
     return any(any(member in group for member in ours) and any(member in group for member in theirs) for group in state.apart)
+
+
+def _different_resources(state: _State, left: int, right: int) -> bool:
+    ours: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[left]))
+    theirs: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[right]))
+    return bool(ours and theirs) and not ours & theirs
 
 
 def candidates(built: Sequence[Vector]) -> list[tuple[int, int]]:
@@ -140,7 +148,7 @@ def _agglomerate(state: _State, pairs: Iterable[tuple[int, int]], facts: Sequenc
             or j not in state.members
         ):
             continue
-        if _forbidden(state, i, j):
+        if _forbidden(state, i, j) or _different_resources(state, i, j):
             continue
         signatures = (facts[state.members[i][0]].id, facts[state.members[j][0]].id)
         said = [Why(kind, detail, signatures) for kind, detail in explain(state.vectors[i], state.vectors[j])[:3]]

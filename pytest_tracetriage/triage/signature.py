@@ -34,6 +34,10 @@ _MASK = re.compile(
     re.VERBOSE,
 )
 _STAND_INS = {"uuid": "<uuid>", "address": "0x#", "tmp": "<tmp>", "time": "<time>", "hex": "<hex>", "number": "#"}
+_ADDRESS = re.compile(
+    r"\b((?:\d{1,3}\.){3}\d{1,3}|\[[0-9a-fA-F:]+\]|[a-zA-Z](?:[\w-]*\w)?(?:\.[\w-]+)*)(?:'?,\s*(?:port=)?|:)(\d{2,5})\b"
+)
+FIRST_EPHEMERAL_PORT = 32_768
 _REDACTED = re.compile(r"\[redacted [0-9a-f]{8}\]")
 
 
@@ -155,6 +159,12 @@ class Raised(Protocol):
 R = TypeVar("R", bound=Raised)
 
 
+def server_named(message: str) -> str:
+    """Return the `host:port` that a message names, "" where it names none or only a port that changes from run to run."""
+    found = _ADDRESS.search(message[:MAX_FIRST_LINE])
+    return f"{found[1]}:{found[2]}" if found and int(found[2]) < FIRST_EPHEMERAL_PORT else ""
+
+
 def root_cause(errors: Sequence[R]) -> R:
     """Return the error at the end of the chain of explicit causes that starts at the raised one."""
     current, index = errors[0], 0
@@ -176,6 +186,8 @@ def key_of(phase: str, errors: Sequence[Raised], marks: Sequence[Landmarks], tex
     raised, root = errors[0], root_cause(errors)
     frame = named_frame(marks)
     kind, message = bare(raised.type), mask(first_line(raised.message))
+    if "onnect" in message and (server := server_named(raised.message)):
+        message += f" [{server}]"
     if root is not raised:
         kind += f" from {bare(root.type)}"
         message += f" ({mask(first_line(root.message))})"

@@ -35,6 +35,7 @@ MAX_SOURCE = 6_000
 
 _TOKEN = re.compile(r"[A-Za-z_]\w*|\d+|[^\sA-Za-z0-9_]")
 _SOURCE_TOKEN = re.compile(r"[A-Za-z_]\w*|[^\sA-Za-z0-9_]")
+_DEFINITION = re.compile(r"^\s*(?:async\s+)?def\s", re.MULTILINE)
 _TEST_NAME = re.compile(r"^\s*(?:async\s+)?def\s+test\w*", re.MULTILINE)
 _OWN_NUMBER = re.compile(r"\b(?:0x[0-9a-fA-F]+|\d+(?:\.\d+)?)\b")  # the 3 of 'sku3' belongs to a name
 _NAMED_ERROR = re.compile(
@@ -157,7 +158,9 @@ def _test_sources(failure: Failure, sources: Mapping[str, tuple[int, str]]) -> l
 def _source_tokens(text: str, counted: dict[str, Counter[str]]) -> Counter[str]:
     found = counted.get(text)
     if found is None:
-        found = counted[text] = Counter(_SOURCE_TOKEN.findall(_TEST_NAME.sub("", text)))
+        body = _DEFINITION.search(text)  # decorators list parameters: they say little of what the test does
+        words = _SOURCE_TOKEN.findall(_TEST_NAME.sub("", text[body.start() :] if body else text))
+        found = counted[text] = Counter(words)
     return found
 
 
