@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pytest_tracetriage.config import INI_OPTIONS, ConfigError, load
-from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key
+from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key, redact_by
 from pytest_tracetriage.store.runs import StoreError, new_run_id, prepare_folder, read_analysis, run_folders
 
 if TYPE_CHECKING:
@@ -53,26 +53,24 @@ def _redactor(config: pytest.Config, settings: Settings) -> Redactor:
         prepare_folder(settings.folder)
     except OSError:
         pass  # told once the writer meets it too
-    hooks = config.hook.pytest_tracetriage_redact
-
-    def extra(text: str) -> str:
-        for answer in hooks(text=text):
-            if isinstance(answer, str):
-                text = answer
-        return text
-
-    return Redactor(folder_key(settings.folder), environment_secrets(os.environ), extra if hooks.get_hookimpls() else None)
+    return Redactor(folder_key(settings.folder), environment_secrets(os.environ), redact_by(config.hook))
 
 
 def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:
     from pytest_tracetriage.execute.selection import Selection, read_selection  # noqa: PLC0415
 
+    from pytest_tracetriage.capture.items import ItemFacts  # noqa: PLC0415
+
+    def name_of(item: pytest.Item) -> str:
+        return facts.names(item)[0]
+
+    facts = ItemFacts(redactor)
     option = config.option
     if option.tracetriage_rerun:
         from pytest_tracetriage.commands.lookup import tests_of  # noqa: PLC0415
 
         config.pluginmanager.register(
-            Selection(tests_of(settings, option.tracetriage_rerun), redactor, f"cluster {option.tracetriage_rerun}")
+            Selection(tests_of(settings, option.tracetriage_rerun), redactor, f"cluster {option.tracetriage_rerun}", name_of)
         )
     if option.tracetriage_select:
         path = config.invocation_params.dir / option.tracetriage_select
@@ -80,7 +78,7 @@ def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
             wanted = read_selection(path)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--tracetriage-select: {path}: {getattr(error, 'strerror', None) or error}") from None
-        config.pluginmanager.register(Selection(wanted, redactor, str(option.tracetriage_select)))
+        config.pluginmanager.register(Selection(wanted, redactor, str(option.tracetriage_select), name_of))
 
 
 def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:
@@ -143,6 +141,8 @@ def _analyse(config: pytest.Config, settings: Settings, folder: Path, recorder: 
     from pytest_tracetriage.commands.pipeline import analyse_run  # noqa: PLC0415
 
     analysis = analyse_run(settings, folder, config.hook)
+    if recorder.red and recorder.writer.lost and not analysis.totals.failures:
+        return totals, None  # what failed could not be written: better no word than "no failures"
     return analysis.totals, analysis
 
 

@@ -193,14 +193,16 @@ def _parse_toml(raw: bytes, path: Path) -> dict[str, Any]:
     else:
         import tomli as tomllib  # noqa: PLC0415 - pytest brings it there
     try:
-        return tomllib.loads(raw.decode("utf-8-sig"))
+        parsed: dict[str, Any] = tomllib.loads(raw.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: not valid TOML: {error}") from None
+    return parsed
 
 
 def find_rootdir(start: Path) -> Path:
     """Return the root of the project that holds `start`: the nearest folder upwards that carries a sign of one."""
     signs = (
+        ".pytest.toml",
         ".tracetriage",
         "pytest.ini",
         "pytest.toml",
@@ -238,7 +240,7 @@ def pytest_ini(rootdir: Path) -> tuple[dict[str, str], str]:
         else:
             try:
                 table = dict(iniconfig.IniConfig(str(path)).sections.get(sections[0], {}))
-            except iniconfig.ParseError as error:
+            except (iniconfig.ParseError, UnicodeDecodeError) as error:
                 raise ConfigError(f"{path}: {error}") from None
         if table or name in {"pytest.ini", ".pytest.ini", "pytest.toml", ".pytest.toml"}:
             prefix = "tracetriage_"

@@ -35,6 +35,7 @@ class Project:
         self._stdlib = _stdlib_folders() if local else ()
         self._local = local
         self._known: dict[str, tuple[str, Origin]] = {}
+        self._modules: set[str] = set()
 
     def locate(self, file: str) -> tuple[str, Origin]:
         """Return the name to write for `file` (relative to the root, with `/`, where it lies below it) and its origin."""
@@ -43,11 +44,20 @@ class Project:
             found = self._known[file] = self._locate(file.replace("\\", "/"))
         return found
 
+    def collected(self, file: str) -> None:
+        """Learn that a file was collected as a test module, whatever its name."""
+        name = file.replace("\\", "/")
+        if name not in self._modules:
+            self._modules.add(name)
+            self._known.pop(file, None)
+
     def _locate(self, file: str) -> tuple[str, Origin]:
         if file.startswith("<"):
             return file, "test" if file.startswith("<doctest") else "stdlib" if "frozen" in file else "third-party"
         inside = bool(self._prefix) and file.startswith(self._prefix)
         relative = file[len(self._prefix) :] if inside else file
+        if file in self._modules:
+            return relative, "test"
         if installed := _INSTALLED.search(relative):
             return self._installed(relative, installed[1])
         if any(file.startswith(folder) for folder in self._stdlib) or (not inside and _STDLIB.search(file)):

@@ -11,7 +11,7 @@ import hashlib
 import hmac
 import os
 import re
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -32,7 +32,7 @@ _SECRET_NAME = re.compile(
     r"|auth|authorization|bearer|session[_-]?id|dsn|connection[_-]?string|signing[_-]?key|encryption[_-]?key|pat)(?:$|[_\-.\d])|(?:apikey|password|secret)"
 )
 _NOT_SECRET_NAME = re.compile(
-    r"(?i)(?:_path|_file|_dir|_name|_url|_sock|_type|_ttl|_timeout|_expiry|_agent_pid)$|^(?:SSH_AUTH_SOCK|XAUTHORITY|PWD|OLDPWD)$"
+    r"(?i)(?:_path|_file|_dir|_name|_url|_sock|_type|_ttl|_timeout|_expiry|_agent_pid)$|^(?:SSH_AUTH_SOCK|XAUTHORITY)$"
 )
 
 # Formats that their issuers publish, most with a fixed prefix; the last ones are carried by a key or a scheme beside them.
@@ -41,7 +41,7 @@ _TOKENS = re.compile(
     gh[pousr]_[A-Za-z0-9]{20,255}                                   # GitHub
     | github_pat_[A-Za-z0-9_]{22,255}
     | glpat-[A-Za-z0-9_\-]{16,}                                     # GitLab
-    | sk-(?:ant-|proj-|svcacct-|or-)?[A-Za-z0-9_\-]{16,}            # OpenAI, Anthropic, OpenRouter
+    | (?<![A-Za-z0-9])sk-(?:ant-|proj-|svcacct-|or-)?[A-Za-z0-9_\-]{16,}            # OpenAI, Anthropic, OpenRouter
     | (?:sk|rk|pk)_(?:live|test)_[A-Za-z0-9]{10,}                   # Stripe
     | (?:AKIA|ASIA|ABIA|ACCA)[A-Z0-9]{16}                           # AWS
     | AIza[A-Za-z0-9_\-]{35}                                        # Google
@@ -58,7 +58,7 @@ _TOKENS = re.compile(
     | -----BEGIN[ ][A-Z ]*PRIVATE[ ]KEY-----(?:[\s\S]{0,8192}?-----END[ ][A-Z ]*PRIVATE[ ]KEY-----|[\s\S]*)
     | (?<=://)[^\s/:@'"]{0,64}:[^\s/@'"]{3,128}(?=@)                  # user:password@host
     | (?i:(?<=bearer\s)|(?<=basic\s))[A-Za-z0-9._~+/\-]{16,}=*
-    | (?i:(?<=password=)|(?<=passwd=)|(?<=api_key=)|(?<=apikey=)|(?<=token=)|(?<=secret=)|(?<=access_key=))["']?[^\s"'&,;)\]}]{8,}
+    | (?i:(?<=password=)|(?<=passwd=)|(?<=api_key=)|(?<=apikey=)|(?<=token=)|(?<=secret=)|(?<=access_key=))["']?(?!\[redacted\ )[^\s"'&,;)\]}]{8,}
     """,
     re.VERBOSE,
 )
@@ -76,6 +76,8 @@ class Redactor:
         self._extra = extra
         self._values: set[str] = set()
         self._pattern: re.Pattern[str] | None = None
+        self.learned = 0
+        """How many values it knows: what was redacted before the last was learned may hold it."""
         self.add(secrets)
 
     def add(self, secrets: Iterable[str]) -> None:
@@ -89,6 +91,7 @@ class Redactor:
         if len(self._values) != known:
             longest_first = sorted(self._values, key=lambda value: (-len(value), value))
             self._pattern = re.compile("|".join(map(re.escape, longest_first)))
+            self.learned = len(self._values)
 
     def __call__(self, text: str) -> str:
         """Return `text` with every secret replaced by its stand-in."""
@@ -111,7 +114,7 @@ class Redactor:
         """Return test parameters with the values of secret names replaced, whatever they look like, and learn them."""
         self.add(value.strip("'\"") for name, value in params.items() if looks_secret(name))
         return {
-            self(name): self.stand_in(value) if looks_secret(name) and not _is_number(value) else self(value)
+            self(name): self.stand_in(value.strip("'\"")) if looks_secret(name) and not _is_number(value) else self(value)
             for name, value in params.items()
         }
 
@@ -139,7 +142,7 @@ class Redactor:
 
 def looks_secret(name: str) -> bool:
     """Return whether a variable or parameter of this name usually holds a secret."""
-    return bool(_SECRET_NAME.search(name)) and not _NOT_SECRET_NAME.search(name)
+    return bool(_SECRET_NAME.search(name)) and not _NOT_SECRET_NAME.search(name) and name not in {"PWD", "OLDPWD"}
 
 
 def environment_secrets(environ: Mapping[str, str]) -> list[str]:
@@ -151,19 +154,41 @@ def _is_number(value: str) -> bool:
     return value.replace(".", "", 1).replace("-", "", 1).isdigit()
 
 
+def redact_by(hooks: Any) -> Callable[[str], str] | None:
+    """Return what the project's `pytest_tracetriage_redact` hooks do to a text, one after the other; None without any."""
+    hook = hooks.pytest_tracetriage_redact
+    if not hook.get_hookimpls():
+        return None
+
+    def extra(text: str) -> str:
+        for implementation in reversed(hook.get_hookimpls()):
+            answer = implementation.function(**({"text": text} if "text" in implementation.argnames else {}))
+            if isinstance(answer, str):
+                text = answer
+        return text
+
+    return extra
+
+
 def folder_key(folder: Path) -> bytes:
     """Return the key of a `.tracetriage` folder, made on first use; a folder that cannot be written gets a passing one."""
     path = folder / "redaction.key"
     try:
-        return path.read_bytes()
+        if known := path.read_bytes():
+            return known
+        path.unlink(missing_ok=True)
     except OSError:
-        key = os.urandom(32)
+        pass
+    key = os.urandom(32)
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
         return path.read_bytes() or key
     except OSError:
         return key
-    with os.fdopen(fd, "wb") as file:
-        file.write(key)
+    try:
+        with os.fdopen(fd, "wb") as file:
+            file.write(key)
+    except OSError:  # a full disk: an empty key file would be taken for a key by the next run
+        path.unlink(missing_ok=True)
     return key

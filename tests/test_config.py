@@ -90,11 +90,15 @@ WRONG = [
     ("rules", "3", "tables with category, owner (product, test, agent, infrastructure)"),
     ("rules", "[3]", "tables with category, owner"),
     ("rules", '[{category = "X", owner = "nobody", type = "a"}]', "tables with category, owner"),
-    ("rules", '[{category = "X", owner = "test"}]', "tables with category, owner (product, test, agent, infrastructure) and at least one pattern of type, message, file"),
+    (
+        "rules",
+        '[{category = "X", owner = "test"}]',
+        "tables with category, owner (product, test, agent, infrastructure) and at least one pattern of type, message, file",
+    ),
     ("rules", '[{category = "X", owner = "test", type = "a", colour = "b"}]', "tables with category, owner"),
     ("rules", '[{category = "X", owner = "test", message = 3}]', "tables with category, owner"),
     ("rules", '[{category = "X", owner = "test", message = "("}]', "a regular expression as message"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("key", "value", "allowed"), WRONG)
@@ -133,7 +137,9 @@ def test_a_table_that_is_none(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "text", [b"[tool.tracetriage\n", b"[tool.tracetriage]\nx = \xff\n", b"[tool.tracetriage]\na=1\na=2\n"], ids=["syntax", "encoding", "twice"]
+    "text",
+    [b"[tool.tracetriage\n", b"[tool.tracetriage]\nx = \xff\n", b"[tool.tracetriage]\na=1\na=2\n"],
+    ids=["syntax", "encoding", "twice"],
 )
 def test_toml_that_cannot_be_read(tmp_path, text):
     (tmp_path / "pyproject.toml").write_bytes(text)
@@ -195,7 +201,11 @@ def test_no_file_at_all(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "text"),
-    [("pytest.ini", b"tracetriage_dir = x\n"), ("pytest.ini", b"[pytest]\ntracetriage_dir = \xff\n"), ("pyproject.toml", b"[tool\n")],
+    [
+        ("pytest.ini", b"tracetriage_dir = x\n"),
+        ("pytest.ini", b"[pytest]\ntracetriage_dir = \xff\n"),
+        ("pyproject.toml", b"[tool\n"),
+    ],
     ids=["no section", "encoding", "TOML"],
 )
 def test_an_ini_file_that_cannot_be_read_is_named(tmp_path, name, text):

@@ -30,8 +30,14 @@ def at(file, root=ROOT, **more):
         (f"{ROOT}/shop/testing.py", ("shop/testing.py", "app")),
         (f"{ROOT}/shop/latest.py", ("shop/latest.py", "app")),
         (f"{ROOT}/shop/contests/a.py", ("shop/contests/a.py", "app")),
-        (f"{ROOT}/.venv/lib/python3.12/site-packages/click/core.py", (".venv/lib/python3.12/site-packages/click/core.py", "third-party")),
-        (f"{ROOT}/.venv/lib/python3.12/site-packages/pkg/tests/a.py", (".venv/lib/python3.12/site-packages/pkg/tests/a.py", "third-party")),
+        (
+            f"{ROOT}/.venv/lib/python3.12/site-packages/click/core.py",
+            (".venv/lib/python3.12/site-packages/click/core.py", "third-party"),
+        ),
+        (
+            f"{ROOT}/.venv/lib/python3.12/site-packages/pkg/tests/a.py",
+            (".venv/lib/python3.12/site-packages/pkg/tests/a.py", "third-party"),
+        ),
         ("/usr/lib/python3/dist-packages/yaml/__init__.py", ("/usr/lib/python3/dist-packages/yaml/__init__.py", "third-party")),
         ("/usr/lib/python3.10/json/decoder.py", ("/usr/lib/python3.10/json/decoder.py", "stdlib")),
         ("/opt/py/lib/python3.14t/asyncio/tasks.py", ("/opt/py/lib/python3.14t/asyncio/tasks.py", "stdlib")),
@@ -41,7 +47,7 @@ def at(file, root=ROOT, **more):
         ("<string>", ("<string>", "third-party")),
         ("<doctest shop.cart.Cart[2]>", ("<doctest shop.cart.Cart[2]>", "test")),
     ],
-)  # fmt: skip
+)
 def test_places(file, expected):
     assert at(file) == expected
 

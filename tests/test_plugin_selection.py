@@ -140,7 +140,9 @@ def red(tmp_path_factory):
     return suite
 
 
-@pytest.mark.parametrize("shape", [lambda i: i, lambda i: i[:5], lambda i: i[:5].lower()], ids=["whole", "prefix", "lower case"])
+@pytest.mark.parametrize(
+    "shape", [lambda i: i, lambda i: i[:5], lambda i: i[:5].lower()], ids=["whole", "prefix", "lower case"]
+)
 def test_a_cluster_again(red, shape):
     result = red.run("-v", f"--tracetriage-rerun={shape(red.clusters[2].id)}", on=False)
 
@@ -157,8 +159,7 @@ def test_an_unknown_cluster_names_those_there_are(red):
 
 def test_an_ambiguous_prefix_names_the_choices(red):
     analysis = msgspec.to_builtins(red.analysis)
-    for cluster, identity in zip(analysis["clusters"], ["ABCDE2", "ABCDE3"], strict=True):
-        cluster["id"] = identity.ljust(26, "A")
+    analysis["clusters"] = [{**analysis["clusters"][0], "id": identity.ljust(26, "A")} for identity in ("ABCDE2", "ABCDE3")]
     copy = Suite(red.root / "copy", test_r=RED)
     copy.write({".tracetriage/runs/20200101T000000Z-000000/analysis.json": json.dumps(analysis)})
     result = copy.run("--tracetriage-rerun=ABCDE", "--rootdir=.")

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 from capture.suite import Suite
 
+from pytest_tracetriage import config
+
 GREEN = "def test_a(): pass\n"
 TOML = '[tool.tracetriage]\ndir = "from-toml"\n'
 INI = "[pytest]\ntracetriage_dir = from-ini\n"
@@ -42,7 +44,12 @@ def test_an_absolute_folder(tmp_path):
 @pytest.mark.parametrize(
     ("files", "env", "args", "told"),
     [
-        ({}, {}, ["-o", "tracetriage_keep_runs=0"], "command line: tracetriage_keep_runs = '0': expected a whole number of 1 or more"),
+        (
+            {},
+            {},
+            ["-o", "tracetriage_keep_runs=0"],
+            "command line: tracetriage_keep_runs = '0': expected a whole number of 1 or more",
+        ),
         ({}, {"TRACETRIAGE_KEEP_RUNS": "many"}, [], "environment: TRACETRIAGE_KEEP_RUNS = 'many': expected a whole number"),
         (
             {"pytest.ini": "[pytest]\ntracetriage_traceback = some\n"},
@@ -56,7 +63,12 @@ def test_an_absolute_folder(tmp_path):
             [],
             "pyproject.toml: tool.tracetriage.keep_runs = True: expected a whole number",
         ),
-        ({"pyproject.toml": "[tool.tracetriage]\ndir = 3\n"}, {}, [], "pyproject.toml: tool.tracetriage.dir = 3: expected a non-empty text"),
+        (
+            {"pyproject.toml": "[tool.tracetriage]\ndir = 3\n"},
+            {},
+            [],
+            "pyproject.toml: tool.tracetriage.dir = 3: expected a non-empty text",
+        ),
         (
             {"pyproject.toml": "[tool.tracetriage]\nkeep_run = 3\n"},
             {},
@@ -86,13 +98,30 @@ def test_an_absolute_folder(tmp_path):
     ],
 )
 def test_an_error_names_place_key_value_and_what_is_allowed(tmp_path, files, env, args, told):
-    suite = Suite(tmp_path, files, test_a=GREEN)
-    result = suite.run(*args, env=env)
+    Suite(tmp_path, files)
+    overrides = dict(arg.removeprefix("tracetriage_").split("=") for arg in args[1:])
+    ini, ini_file = config.pytest_ini(tmp_path)
+
+    with pytest.raises(config.ConfigError) as caught:
+        config.load(tmp_path, overrides=overrides, ini=ini, ini_file=ini_file, environ=env)
+    assert told in str(caught.value)
+
+
+@pytest.mark.parametrize("source", ["command line", "environment", "pytest.ini", "pyproject.toml"])
+def test_a_wrong_setting_is_a_usage_error_of_pytest(tmp_path, source):
+    files = {
+        "pytest.ini": {"pytest.ini": "[pytest]\ntracetriage_keep_runs = x\n"},
+        "pyproject.toml": {"pyproject.toml": "[tool.tracetriage]\nkeep_runs = 'x'\n"},
+    }
+    suite = Suite(tmp_path, files.get(source), test_a=GREEN)
+    args = ["-o", "tracetriage_keep_runs=x"] if source == "command line" else []
+    result = suite.run(*args, env={"TRACETRIAGE_KEEP_RUNS": "x"} if source == "environment" else None)
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    assert told in result.err
-    assert "Traceback" not in result.err
     assert result.err.strip().startswith("ERROR: tracetriage:")
+    assert source in result.err
+    assert "= 'x': expected a whole number of 1 or more" in result.err
+    assert "Traceback" not in result.err
 
 
 def test_a_wrong_setting_does_not_disturb_an_idle_pytest(tmp_path):

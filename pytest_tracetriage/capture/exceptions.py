@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from types import CodeType, TracebackType
 
     from pytest_tracetriage.model.trace import FailurePhase, Origin
+    from pytest_tracetriage.redact import Redactor
 
 MAX_ERRORS = 20
 MAX_FRAMES = 50
@@ -46,19 +47,30 @@ def bounded(text: str, limit: int = MAX_MESSAGE) -> str:
 
 
 class ExceptionWalker:
-    """Turns exceptions into failures. Remembers code objects, since the same functions fail again and again.
+    """Turns exceptions into failures, redacted. Remembers code objects, since the same functions fail again and again.
 
     `locate` names a file and tells its origin; `keep_source` is given each function's source once.
     """
 
-    def __init__(self, locate: Callable[[str], tuple[str, Origin]], keep_source: Callable[[Source], None]) -> None:
+    def __init__(
+        self,
+        locate: Callable[[str], tuple[str, Origin]],
+        keep_source: Callable[[Source], None],
+        redactor: Redactor,
+    ) -> None:
         self._locate = locate
+        self._redact = redactor
+        self._learned = redactor.learned
         self._keep_source = keep_source
         self._code: dict[CodeType, tuple[str, Origin, str, str, bool]] = {}
         self._lines: dict[tuple[CodeType, int], Frame] = {}
 
     def failure(self, exc: BaseException, phase: FailurePhase, tb: TracebackType | None = None) -> Failure:
         """Return the failure that `exc` stands for; `tb` replaces its own traceback where pytest knows better."""
+        if self._learned != self._redact.learned:  # a secret learned since may stand in a line that is remembered
+            self._learned = self._redact.learned
+            self._code.clear()
+            self._lines.clear()
         errors: list[Error] = []
         seen: set[int] = set()
         # (exception, link, parent); a stack, so that each error is followed by what it was caused by
@@ -73,12 +85,12 @@ class ExceptionWalker:
             frames, omitted = self._frames(traceback)
             errors.append(
                 Error(
-                    type=type_name(type(error)),
-                    message=bounded(safe_str(error)),
+                    type=self._redact(type_name(type(error))),
+                    message=self._redact(bounded(safe_str(error))),
                     frames=frames,
                     link=link,
                     parent=parent,
-                    notes=_notes(error),
+                    notes=tuple(map(self._redact, _notes(error))),
                     omitted=omitted,
                 )
             )
@@ -93,7 +105,7 @@ class ExceptionWalker:
 
     def stack(self, frame: Any, phase: FailurePhase, kind: str, message: str) -> Failure:
         """Return a failure that stands where a running thread stands: `frame` is its innermost frame object."""
-        places = []
+        places: list[tuple[CodeType, int]] = []
         while frame is not None and len(places) < 10 * MAX_FRAMES:
             places.append((frame.f_code, frame.f_lineno))
             frame = frame.f_back
@@ -135,11 +147,11 @@ class ExceptionWalker:
         if frame is None:
             file, origin, qualname, source, _ = self._known(code)
             frame = Frame(
-                file=file,
+                file=self._redact(file),
                 function=code.co_name,
                 line=line,
                 origin=origin,
-                code=linecache.getline(code.co_filename, line).strip()[:500],
+                code=self._redact(linecache.getline(code.co_filename, line).strip()[:500]),
                 qualname=qualname if qualname != code.co_name else "",
                 source=source,
             )

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from pytest_tracetriage.redact import Redactor
+
     from pytest_tracetriage.model.trace import FailurePhase, Origin
 
 FIXTURE_MARK = "__tracetriage_fixture__"
@@ -31,18 +33,19 @@ def excinfo_of(item: Any, call: pytest.CallInfo[Any]) -> pytest.ExceptionInfo[Ba
 
 def describe(
     walker: ExceptionWalker,
+    redactor: Redactor,
     locate: Callable[[str], tuple[str, Origin]],
     node: Any,
     excinfo: pytest.ExceptionInfo[BaseException],
     phase: FailurePhase,
 ) -> Failure:
-    """Return the failure of `node` in `phase`."""
+    """Return the failure of `node` in `phase`, redacted."""
     exc = excinfo.value
     name = type(exc).__name__
     if name in {"MultipleDoctestFailures", "DocTestFailure", "UnexpectedException"}:
-        return _doctest(walker, locate, node, exc, phase)
+        return redactor.struct(_doctest(walker, locate, node, exc, phase), Failure)
     if name == "FixtureLookupError":
-        return Failure(phase=phase, errors=(_fixture_lookup(locate, exc),))
+        return redactor.struct(Failure(phase=phase, errors=(_fixture_lookup(locate, exc),)), Failure)
     if name == "CollectError" and exc.__cause__ is not None:
         # pytest wraps what broke an import in a text of its own; the cause is the failure.
         exc = exc.__cause__

@@ -67,7 +67,7 @@ class Recorder:
         self._count = 0
         self.attempt: Attempt | None = None
         self._facts = ItemFacts(redactor)
-        self._walker = ExceptionWalker(project.locate, self._keep_source)
+        self._walker = ExceptionWalker(project.locate, self._keep_source, redactor)
         self.is_child = False
         self._dead = False
         if hasattr(os, "register_at_fork"):
@@ -124,6 +124,8 @@ class Recorder:
         self, collector: pytest.Collector
     ) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
         """Record what could not be collected."""
+        if isinstance(collector, pytest.Module):
+            self._project.collected(str(collector.path))
         report = yield
         if report.failed:
             self._guard(self._collection_error, collector, report)
@@ -163,8 +165,7 @@ class Recorder:
             return None, ""
         try:
             phase: Any = call.when if call.when in _SIMPLE_PHASES else "call"
-            found = describe(self._walker, self._project.locate, item, excinfo, phase)
-            failure = self._redactor.struct(found, Failure)
+            failure = describe(self._walker, self._redactor, self._project.locate, item, excinfo, phase)
             self.red = True
             return failure, self._exemplars.shadow(item, failure, excinfo)
         except Exception as error:
@@ -269,7 +270,7 @@ class Recorder:
             kind = "XPassStrict" if "XPASS(strict)" in message else "Failed"
             failure = Failure(phase="call", errors=(Error(type=kind, message=message),))
         if not attempt.failures:
-            attempt.outcome = "timeout" if failure.errors and is_timeout(failure) else _SIMPLE_PHASES[report.when]  # type: ignore[assignment, index]
+            attempt.outcome = "timeout" if failure.errors and is_timeout(failure) else _SIMPLE_PHASES[report.when]  # type: ignore[assignment]
         attempt.failures = (*attempt.failures, failure)
         attempt.sections = self._sections(report)
         attempt.last_call = failure
@@ -321,7 +322,7 @@ class Recorder:
         if attempt is None or self._dead:
             return
         try:
-            failure = self._redactor.struct(self._walker.failure(exc, "call"), Failure)
+            failure = self._walker.failure(exc, "call")
             attempt.outcome = "stuck" if isinstance(exc, KeyboardInterrupt) else "error"
             attempt.reason = f"interrupted by {type(exc).__name__}"
             attempt.failures = (failure, *attempt.failures)
@@ -388,11 +389,10 @@ class Recorder:
         call = getattr(report, "call", None)
         excinfo = getattr(call, "excinfo", None)
         if excinfo is not None:
-            failure = describe(self._walker, self._project.locate, collector, excinfo, "collect")
+            failure = describe(self._walker, self._redactor, self._project.locate, collector, excinfo, "collect")
         else:
-            failure = Failure(phase="collect", errors=(), text=bounded(report.longreprtext))
+            failure = Failure(phase="collect", errors=(), text=self._redactor(bounded(report.longreprtext)))
         self._count += 1
-        failure = self._redactor.struct(failure, Failure)
         self.red = True
         self.writer.write(
             Trace(

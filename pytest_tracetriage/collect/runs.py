@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, BinaryIO
 import msgspec
 
 from pytest_tracetriage.collect.formats import Format
-from pytest_tracetriage.collect.opening import lines
+from pytest_tracetriage.collect.opening import lines, open_source
 from pytest_tracetriage.model.analysis import Problem
-from pytest_tracetriage.model.trace import Error, Failure, Start, Trace
+from pytest_tracetriage.model.trace import Error, Failure, Source, Start, Trace
 from pytest_tracetriage.store.runs import StoreError, is_alive, read_run
 from pytest_tracetriage.store.writer import SLOT_SUFFIX, read_slot, tail, was_finished
 
@@ -128,6 +128,17 @@ def read(file: BinaryIO, name: str) -> Iterator[Item]:
             yield _decode(line)
         except (msgspec.MsgspecError, RecursionError) as error:
             yield Problem(name, number, f"not a trace: {error}")
+
+
+def read_function_sources(path: str | Path) -> Iterator[Source]:
+    """Yield the function sources that a file of records keeps. Raises OSError."""
+    with open_source(path) as file:
+        for _, line in lines(file):
+            if line is not None and b'"record":"source"' in line[:40]:
+                try:
+                    yield msgspec.json.decode(line, type=Source)
+                except msgspec.MsgspecError:
+                    continue
 
 
 FORMAT = Format("tracetriage", sniff, read)

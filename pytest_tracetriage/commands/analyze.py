@@ -56,7 +56,7 @@ def command(
     if save and readable:
         from pytest_tracetriage.commands.saving import save_sources  # noqa: PLC0415
 
-        click.echo(f"kept as run {save_sources(settings, sources, formats, forced or '', analysis)}", err=True)
+        click.echo(f"kept as run {save_sources(settings, sources, formats, forced or '', analysis, hooks)}", err=True)
     if style == "json":
         emit(encode_analysis(analysis).decode(), output)
     elif style == "markdown":
@@ -81,8 +81,7 @@ def analyse_sources(
     notes: list[str] = []
     told = given(settings, history, hooks, notes)
     summary = _with_bar(todo, lambda progress: pipeline.read(todo, formats, history.watch(), progress))
-    summary.problems.update((note, 0, "ignored") for note in notes)
-    analysis = analyze(summary, told)
+    analysis = pipeline.with_notes(analyze(summary, told), notes)
     if trouble := pipeline.notify(hooks, analysis):
         click.echo(f"tracetriage: warning: {trouble}", err=True)
     return analysis, bool(todo.parts) or bool(todo.runs)

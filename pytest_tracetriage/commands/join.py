@@ -19,12 +19,17 @@ from pytest_tracetriage.store.policy import read_aliases, write_aliases
 def command(clusters: tuple[str, ...], reason: str) -> int:
     """Remember that clusters have one root cause. The id of the first survives."""
     settings = open_project()
-    ids = tuple(dict.fromkeys(cluster_of(settings, prefix).id for prefix in clusters))
+    found = {cluster.id: cluster for cluster in (cluster_of(settings, prefix) for prefix in clusters)}
+    ids = tuple(found)
     if len(ids) < 2:
         raise click.UsageError("join needs at least two different clusters")
     aliases = read_aliases(settings.folder)
-    decision = Join(clusters=ids, by=person(), reason=reason)
-    path = write_aliases(settings.folder, msgspec.structs.replace(aliases, joins=(*aliases.joins, decision)))
+    signatures = tuple(sorted({signature.id for cluster in found.values() for signature in cluster.signatures}))
+    decision = Join(clusters=ids, signatures=signatures, by=person(), reason=reason)
+    # Who joins takes back what was split: of two decisions the later one holds.
+    splits = tuple(split for split in aliases.splits if len(set(split.signatures) & set(signatures)) < 2)
+    changed = msgspec.structs.replace(aliases, joins=(*aliases.joins, decision), splits=splits)
+    path = write_aliases(settings.folder, changed)
     click.echo(f"joined into {ids[0]}; written to {path}: commit it to share it")
     return 0
 

@@ -36,7 +36,8 @@ def command(cluster: str, owner: str | None, reason: str | None, until: str | No
         raise click.UsageError("a mute needs --reason")
     if until:
         try:
-            date.fromisoformat(until)
+            if date.fromisoformat(until).isoformat() != until:
+                raise ValueError
         except ValueError:
             raise click.BadParameter(f"{until!r}: expected a day as YYYY-MM-DD", param_hint="--until") from None
     mute = Mute(cluster=found.id, owner=owner or person() or "unknown", reason=reason, until=until or "")

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 
+import msgspec
+
 from pytest_tracetriage.collect import junit, reportlog, runs
 from pytest_tracetriage.collect.formats import HEAD, Format
 from pytest_tracetriage.collect.opening import complaint, lines, open_source, sniff
@@ -21,6 +23,7 @@ from pytest_tracetriage.triage.summary import Summary, merge, summarize
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from pytest_tracetriage.collect.formats import Item
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
 
@@ -57,8 +60,13 @@ def analyse_run(settings: Settings, folder: Path, hooks: Any) -> Analysis:
     notes: list[str] = []
     told = given(settings, history, hooks, notes)
     summary = read(plan([folder], BUILT_IN, running=True), BUILT_IN, history.watch())
-    summary.problems.update((note, 0, "ignored") for note in notes)
-    return analyze(summary, told)
+    return with_notes(analyze(summary, told), notes)
+
+
+def with_notes(analysis: Analysis, notes: list[str]) -> Analysis:
+    """Return the analysis with what went wrong beside the traces among its problems."""
+    problems = tuple(Problem("tracetriage", 0, note) for note in notes)
+    return msgspec.structs.replace(analysis, problems=(*analysis.problems, *problems)) if notes else analysis
 
 
 def notify(hooks: Any, analysis: Analysis) -> str:
@@ -243,7 +251,7 @@ def _newlines(path: str, end: int) -> int:
         return found - (file.read(1) == b"\n")
 
 
-def _whole(reader: Format, file: BinaryIO, name: str) -> Iterator[runs.Item]:
+def _whole(reader: Format, file: BinaryIO, name: str) -> Iterator[Item]:
     try:
         yield from reader.read(file, name)
     except (OSError, EOFError) as error:

@@ -20,7 +20,7 @@ from pytest_tracetriage.triage.analyze import Given, KnownCluster
 from pytest_tracetriage.triage.taxonomy import project_rules
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster
@@ -136,12 +136,16 @@ def given(settings: Settings, history: History, hooks: Any, problems: list[str])
         aliases = Aliases()
     classifiers: list[Any] = []
     if hooks.pytest_tracetriage_classify.get_hookimpls():
-        classifiers.append(lambda failure: hooks.pytest_tracetriage_classify(failure=failure))
+        classifiers.append(
+            _guarded(lambda failure: hooks.pytest_tracetriage_classify(failure=failure), None, "classify", problems)
+        )
     if settings.rules:
         classifiers.append(project_rules(settings.rules))
     joiners: list[Any] = []
     if hooks.pytest_tracetriage_join.get_hookimpls():
-        joiners.append(lambda signatures: _flat(hooks.pytest_tracetriage_join(signatures=signatures)))
+        joiners.append(
+            _guarded(lambda signatures: _flat(hooks.pytest_tracetriage_join(signatures=signatures)), [], "join", problems)
+        )
     return Given(
         known=history.known(),
         aliases=aliases,
@@ -150,6 +154,21 @@ def given(settings: Settings, history: History, hooks: Any, problems: list[str])
         codeowners=_codeowners(settings.rootdir),
         today=date.today().isoformat(),  # noqa: DTZ011 - a person's expiry date means their own day
     )
+
+
+def _guarded(ask: Callable[[Any], Any], nothing: Any, name: str, problems: list[str]) -> Callable[[Any], Any]:
+    """Return `ask` with what it raises told once, and answered by `nothing`: a plugin's fault costs its own word only."""
+
+    def asked(value: Any) -> Any:
+        try:
+            return ask(value)
+        except Exception as error:
+            line = f"pytest_tracetriage_{name} raised {type(error).__name__}: {error}"
+            if line not in problems:
+                problems.append(line)
+            return nothing
+
+    return asked
 
 
 def _flat(answers: Iterable[Iterable[tuple[str, str, str]] | None]) -> list[tuple[str, str, str]]:

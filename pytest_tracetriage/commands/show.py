@@ -110,14 +110,4 @@ def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, Source]
 
 def read_sources(folder: Path) -> dict[str, Source]:
     """Return the function sources that a run keeps, by content hash."""
-    found: dict[str, Source] = {}
-    for path in runs.open_run(folder).traces:
-        with open_source(path) as file:
-            for _, line in lines(file):
-                if line is not None and b'"record":"source"' in line[:40]:
-                    try:
-                        source = msgspec.json.decode(line, type=Source)
-                    except msgspec.MsgspecError:
-                        continue
-                    found[source.id] = source
-    return found
+    return {source.id: source for path in runs.open_run(folder).traces for source in runs.read_function_sources(path)}

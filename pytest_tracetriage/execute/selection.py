@@ -5,12 +5,13 @@ Node ids are compared redacted on both sides, since a list that TraceTriage wrot
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+    from pathlib import Path
 
 SHOWN = 10
 
@@ -18,9 +19,15 @@ SHOWN = 10
 class Selection:
     """Deselects every item that is not among `wanted` (node ids, or files and classes that stand for all in them)."""
 
-    def __init__(self, wanted: Iterable[str], redact: Callable[[str], str], origin: str) -> None:
+    def __init__(
+        self,
+        wanted: Iterable[str],
+        redact: Callable[[str], str],
+        origin: str,
+        name_of: Callable[[pytest.Item], str],
+    ) -> None:
         self._wanted = {redact(nodeid.strip()) for nodeid in wanted if nodeid.strip() and not nodeid.startswith("#")}
-        self._redact = redact
+        self._name_of = name_of
         self._origin = origin
         self._missing: list[str] = []
         self._ambiguous: list[str] = []
@@ -31,7 +38,7 @@ class Selection:
         keep, drop = [], []
         counted: dict[str, set[str]] = {}
         for item in items:
-            match = self._match(item.nodeid)
+            match = self._match(self._name_of(item))
             if match is None:
                 drop.append(item)
             else:
@@ -43,8 +50,7 @@ class Selection:
             config.hook.pytest_deselected(items=drop)
             items[:] = keep
 
-    def _match(self, nodeid: str) -> str | None:
-        redacted = self._redact(nodeid)
+    def _match(self, redacted: str) -> str | None:
         if redacted in self._wanted:
             return redacted
         parts = redacted.split("[")[0].split("::")
@@ -66,7 +72,7 @@ class Selection:
         return lines
 
 
-def read_selection(path: Any) -> list[str]:
+def read_selection(path: Path) -> list[str]:
     """Return the node ids of a file, one a line; `#` begins a comment. Raises OSError, UnicodeDecodeError."""
-    with open(path, encoding="utf-8-sig") as file:
+    with path.open(encoding="utf-8-sig") as file:
         return [line.rstrip("\r\n") for line in file]

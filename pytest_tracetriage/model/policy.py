@@ -9,6 +9,8 @@ class Join(Struct, frozen=True, omit_defaults=True):
     """Clusters (named by their founding signatures) that are one. The first is the id that survives."""
 
     clusters: tuple[str, ...]
+    signatures: tuple[str, ...] = ()
+    """All signatures that these clusters had when they were joined."""
     by: str = ""
     reason: str = ""
 

@@ -96,7 +96,15 @@ class TerminalSummary:
     def pytest_terminal_summary_causes(self, terminalreporter: Any, config: pytest.Config) -> None:
         """Print the root causes between FAILURES and pytest's short summary."""
         self._restore(terminalreporter)
-        analysis, warning = self._session.analysis, self._session.warning()
+        try:
+            self._print(terminalreporter, config)
+        except Exception as error:
+            self._session.trouble = self._session.trouble or f"internal error: {type(error).__name__}: {error}"
+        if warning := self._session.warning():
+            terminalreporter.write_line(f"tracetriage: warning: {printable(warning)}", yellow=True)
+
+    def _print(self, terminalreporter: Any, config: pytest.Config) -> None:
+        analysis = self._session.analysis
         quiet = getattr(config.option, "no_summary", False)
         writer = terminalreporter._tw  # noqa: SLF001 - TerminalReporter has no public way to styled segments
         if analysis is not None and not quiet:
@@ -115,8 +123,11 @@ class TerminalSummary:
             if analysis.clusters:
                 for line in terminal.body(analysis, writer.fullwidth, verbosity):
                     _write(writer, line)
-        if warning:
-            terminalreporter.write_line(f"tracetriage: warning: {warning}", yellow=True)
+
+
+def printable(text: str) -> str:
+    """Return `text` on one line, without control characters."""
+    return "".join(character if character.isprintable() else " " for character in text)
 
 
 def _write(writer: Any, line: Line) -> None:

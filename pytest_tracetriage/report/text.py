@@ -29,8 +29,8 @@ def markdown(text: str) -> str:
 
 
 def code_span(text: str) -> str:
-    """Return `text` as a Markdown code span that its own backticks cannot leave; pipes are safe in tables."""
-    text = printable(text).replace("|", "\\|")
+    """Return `text` as a Markdown code span that its own backticks cannot leave. Not for table cells: pipes stay."""
+    text = printable(text)
     longest = max((len(run) for run in re.findall(r"`+", text)), default=0)
     fence = "`" * (longest + 1)
     pad = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""

@@ -91,9 +91,9 @@ def _belongs(known: Sequence[KnownCluster], aliases: Aliases) -> dict[str, str]:
         survivor = decision.clusters[0]
         absorbed = set(decision.clusters)
         belongs.update({signature: survivor for signature, owner in belongs.items() if owner in absorbed})
-        belongs.update(dict.fromkeys(decision.clusters, survivor))
-    for decision in aliases.splits:
-        belongs.update({signature: signature for signature in decision.signatures})
+        belongs.update(dict.fromkeys((*decision.signatures, *decision.clusters), survivor))
+    for split in aliases.splits:
+        belongs.update({signature: signature for signature in split.signatures})
     return belongs
 
 
@@ -132,7 +132,7 @@ def _cluster(group: Group, given: Given) -> Cluster:
     files += [member.partition("::")[0] for member in sorted(members)[:1]]
     return Cluster(
         id=lead.id,
-        name=name(lead.key, lead.failures),
+        name=name(lead.key, lead.failures, placed=_one_place(facts)),
         category=category,
         owner=owner,
         codeowners=codeowners.owners(given.codeowners, files),
@@ -147,6 +147,12 @@ def _cluster(group: Group, given: Given) -> Cluster:
         classified=evidence,
         fix=FIXES.get(category, ""),
     )
+
+
+def _one_place(facts: Sequence[Fact]) -> bool:
+    """Return whether the leading signature's place stands for the cluster: most of its tests fail there."""
+    here = sum(len(fact.members) for fact in facts if fact.key[1:3] == facts[0].key[1:3])
+    return 2 * here > sum(len(fact.members) for fact in facts)
 
 
 def _signature_text(fact: Fact) -> str:
@@ -175,18 +181,19 @@ def _identify(
     for decision in given.aliases.joins:
         age.setdefault(decision.clusters[0], -1)
     history = {cluster.id: cluster for cluster in known}
+    # A known founder goes to the cluster that holds it; where it is gone, the largest that knows it takes the id.
+    founders = {signature.id for cluster in clusters for signature in cluster.signatures}
     taken: set[str] = set()
     named = []
     for cluster in sorted(clusters, key=lambda c: (-c.count, c.id)):
-        ids = [belongs[s.id] for s in cluster.signatures if s.id in belongs]
-        candidates = sorted({i for i in ids if i not in taken and i in age}, key=lambda i: (age[i], i))
-        own = [signature.id for signature in cluster.signatures if signature.id not in taken]
-        identity = (
-            candidates[0] if candidates else next((i for i in own if belongs.get(i, i) == i), own[0] if own else cluster.id)
-        )
+        own = [signature.id for signature in cluster.signatures]
+        ids = {belongs[i] for i in own if i in belongs}
+        free = (i for i in ids if i not in taken and i in age and (i in own or i not in founders))
+        candidates = sorted(free, key=lambda i: (age[i], i))
+        identity = candidates[0] if candidates else next(i for i in own if i not in taken)
         taken.add(identity)
         before = history.get(identity)
-        changes = {"id": identity, "muted": muted(identity, given)}
+        changes: dict[str, object] = {"id": identity, "muted": muted(identity, given)}
         if before is not None:
             changes |= {"seen": "known", "since": before.since, "runs": before.runs}
         named.append(msgspec.structs.replace(cluster, **changes))

@@ -40,7 +40,8 @@ def buckets(clusters: Sequence[Cluster]) -> tuple[Bucket, ...]:
         if impact(cluster):
             groups.setdefault((cluster.owner, cluster.category), []).append(cluster)
     weights = {key: sum(map(impact, members)) for key, members in groups.items()}
-    total, covered, chosen = sum(weights.values()), 0.0, []
+    total, covered = sum(weights.values()), 0.0
+    chosen: list[Bucket] = []
     for key in sorted(groups, key=lambda key: (-weights[key], key)):
         if len(chosen) == MAX_BUCKETS or covered >= COVERAGE * total:
             break

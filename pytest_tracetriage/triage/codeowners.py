@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS", ".gitlab/CODEOWNERS")
 
+_WILD = {"/**/": "/(?:.*/)?", "**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
 Rules = tuple[tuple["re.Pattern[str]", tuple[str, ...]], ...]
 
 
@@ -40,8 +42,8 @@ def _expression(pattern: str) -> str:
     anchored = "/" in pattern.rstrip("/")
     folder = pattern.endswith("/")
     out = []
-    for part in re.split(r"(\*\*/|/\*\*|\*\*|\*|\?)", pattern.strip("/")):
-        out.append({"**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(part, re.escape(part)))
+    for part in re.split(r"(/\*\*/|\*\*/|/\*\*|\*\*|\*|\?)", pattern.strip("/")):
+        out.append(_WILD.get(part, re.escape(part)))
     # `docs/*` owns the files of docs, not those of its folders; everything else owns what lies below it
     below = "/.*" if folder else "" if pattern.endswith("/*") else "(?:/.*)?"
     return ("" if anchored else "(?:.*/)?") + "".join(out) + below + r"\Z"

@@ -14,9 +14,12 @@ if TYPE_CHECKING:
 MAX_NAME = 110
 
 
-def name(key: Key, failures: Sequence[Failure]) -> str:
-    """Return the name of a cluster from its leading signature and some of that signature's failures."""
-    where = _where(key, failures)
+def name(key: Key, failures: Sequence[Failure], *, placed: bool = True) -> str:
+    """Return the name of a cluster from its leading signature and some of that signature's failures.
+
+    Without `placed` the place is left out: the cluster's tests fail in many.
+    """
+    where = _where(key, failures) if placed else ""
     what = _message(key, failures)
     text = key.type + (f" in {where}" if where else "") + (f": {what}" if what else "")
     text = "".join(character if character.isprintable() else " " for character in text)

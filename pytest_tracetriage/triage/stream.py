@@ -95,7 +95,6 @@ class _Reader:
         self._watch = watch
         self._ids: dict[Key, str] = {}
         self._marks: dict[bytes, Landmarks] = {}
-        self._collected: set[str] = set()
         self._kept: dict[str, dict[bytes, list[bytes]]] = {}
         """Lines of the lowest ranks by signature: decoded only at the end, when most have been displaced."""
 
@@ -109,15 +108,14 @@ class _Reader:
                 raise ValueError(f"no such record: {head.record[:40]!r}")
             return
         failure = head.failure
-        if failure is not None and failure.phase == "collect":
-            if head.nodeid in self._collected:
-                return
-            self._collected.add(head.nodeid)
         if failure is not None and head.outcome in FAILING and not head.rerun:
             self._add_failure(head, failure, line)
-        count(self.counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
-        if head.outcome == "passed" and head.nodeid in self._watch:
-            self.summary.passed.add(head.nodeid)
+        if failure is not None and failure.phase == "collect":
+            self.summary.uncollected.add(head.nodeid)
+        else:
+            count(self.counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
+        if self._watch and head.outcome == "passed":
+            self.summary.passed |= summaries.watched(head.nodeid, self._watch)
 
     def _add_failure(self, head: _Head, failure: _Failure, line: bytes) -> None:
         if len(head.later) > len(_NO_LATER):

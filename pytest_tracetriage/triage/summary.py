@@ -72,6 +72,8 @@ class Summary:
     problems: set[tuple[str, int, str]] = field(default_factory=set)
     passed: set[str] = field(default_factory=set)
     """Which of the watched tests passed."""
+    uncollected: set[str] = field(default_factory=set)
+    """What could not be collected: every xdist worker and every shard says so, and it counts once."""
     texts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """(first line, text) of functions by content hash: the smallest `TEXTS` hashes of all."""
 
@@ -82,22 +84,24 @@ def summarize(traces: Iterable[Trace | Problem], shard: str, source: Shard, watc
     """
     summary = Summary(sources={shard: source})
     counts: dict[str, int] = {}
-    collected: set[str] = set()
     for trace in traces:
         if isinstance(trace, Problem):
             summary.problems.add((trace.file, trace.line, trace.message))
             continue
         if trace.failure is not None and trace.failure.phase == "collect":
-            # every xdist worker collects, and reports what it could not
-            if trace.nodeid in collected:
-                continue
-            collected.add(trace.nodeid)
-        count(counts, trace.outcome, rerun=trace.rerun, subtest=bool(trace.subtest))
+            summary.uncollected.add(trace.nodeid)
+        else:
+            count(counts, trace.outcome, rerun=trace.rerun, subtest=bool(trace.subtest))
         add_trace(summary, trace)
-        if trace.outcome == "passed" and trace.nodeid in watch:
-            summary.passed.add(trace.nodeid)
+        if watch and trace.outcome == "passed":
+            summary.passed |= watched(trace.nodeid, watch)
     summary.totals[shard] = counts
     return summary
+
+
+def watched(nodeid: str, watch: frozenset[str]) -> set[str]:
+    """Return what a passing test shows to be well again: itself, and its module that once could not be collected."""
+    return {nodeid, nodeid.partition("::")[0]} & watch
 
 
 def keep_text(summary: Summary, source: Source) -> None:
@@ -181,6 +185,7 @@ def merge(*summaries: Summary) -> Summary:
         merged.sources.update(side.sources)
         merged.problems |= side.problems
         merged.passed |= side.passed
+        merged.uncollected |= side.uncollected
         merged.texts.update(side.texts)
         for signature, found in side.signatures.items():
             into(occurrences(merged, signature, found.key), found)
@@ -217,4 +222,7 @@ def totals(summary: Summary) -> Totals:
         for name, number in counts.items():
             added[name] = added.get(name, 0) + number
     failures = len(set().union(*resolve_later(summary).values())) if summary.signatures else 0
+    missing = len(summary.uncollected)
+    added["errors"] = added.get("errors", 0) + missing
+    added["tests"] = added.get("tests", 0) + missing
     return Totals(**{**added, "failures": failures})

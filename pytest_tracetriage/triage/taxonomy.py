@@ -59,6 +59,8 @@ RULES: tuple[Rule, ...] = (
     Rule("API_MISUSE", "place", _types("ImportError"), message=r"cannot import name"),
     Rule("MISSING_DEPENDENCY", "place", _types("ImportError PackageNotFoundError DistributionNotFound")),
     Rule("MISSING_DEPENDENCY", "infrastructure", _types("FileNotFoundError"), message=r"No such file or directory: '[\w.-]+'$", file=r"subprocess\.py$"),
+    Rule("MISSING_DEPENDENCY", "infrastructure", _types("CommandNotFound")),
+    Rule("MISSING_DEPENDENCY", "infrastructure", message=r"command not found|exit (?:status|code):? 127\b"),
     Rule("COLLECTION", "test", _types("SyntaxError IndentationError TabError CollectError UsageError"), phase="collect"),
     Rule("FIXTURE", "test", _types("FixtureLookupError")),
     Rule("FIXTURE", "test", message=r"^fixture '[^']+' not found|ScopeMismatch"),
@@ -86,6 +88,7 @@ RULES: tuple[Rule, ...] = (
 )  # fmt: skip
 
 FIXES: dict[str, str] = {
+    "ERROR": "read the first traceback; no rule knows this error (a rule of the project can)",
     "API_MISUSE": "make caller and callee agree on name and arguments; look for a rename or an upgraded dependency",
     "ASSERTION": "compare expected with actual value; decide whether the code or the expectation is wrong",
     "COLLECTION": "make the module importable: these tests did not run at all",

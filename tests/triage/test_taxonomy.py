@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from making import analysis_of, error, failure, fails, frame
+from making import analysis_of, error, fails, failure, frame
 
 from pytest_tracetriage.config import CustomRule
 from pytest_tracetriage.triage.taxonomy import FIXES, RULES, classify, project_rules
@@ -19,28 +19,60 @@ def of(type_, message="", *places, **more):
 
 # category: (owner, a failure of it, a near miss)
 REAL = {
-    "CRASH": ("product", of("WorkerCrash", "the worker was killed by SIGSEGV while this test ran"), of("AssertionError", "assert 'ProcessCrash' in log")),
+    "CRASH": (
+        "product",
+        of("WorkerCrash", "the worker was killed by SIGSEGV while this test ran"),
+        of("AssertionError", "assert 'ProcessCrash' in log"),
+    ),
     "TIMEOUT": ("product", of("Failed", "Timeout >1.0s"), of("Failed", "DID NOT RAISE <class 'TimeoutError'>")),
     "INTERRUPTED": ("infrastructure", of("KeyboardInterrupt"), of("RuntimeError", "KeyboardInterrupt expected")),
     "RESOURCE": ("infrastructure", of("OSError", "[Errno 24] Too many open files: 'a.log'"), of("OSError", "too many carts")),
     "DISK": ("infrastructure", of("OSError", "[Errno 28] No space left on device"), of("OSError", "[Errno 2] no such device")),
-    "NETWORK": ("infrastructure", of("ConnectionRefusedError", "[Errno 111] Connection refused"), of("AssertionError", "assert 'Connection refused' in page")),
-    "MISSING_DEPENDENCY": ("product", of("ModuleNotFoundError", "No module named 'redis'"), of("ImportError", "cannot import name 'Redis' from 'redis'")),
-    "COLLECTION": ("test", of("SyntaxError", "invalid syntax", TEST, phase="collect"), of("SyntaxError", "invalid syntax", TEST)),
+    "NETWORK": (
+        "infrastructure",
+        of("ConnectionRefusedError", "[Errno 111] Connection refused"),
+        of("AssertionError", "assert 'Connection refused' in page"),
+    ),
+    "MISSING_DEPENDENCY": (
+        "product",
+        of("ModuleNotFoundError", "No module named 'redis'"),
+        of("ImportError", "cannot import name 'Redis' from 'redis'"),
+    ),
+    "COLLECTION": (
+        "test",
+        of("SyntaxError", "invalid syntax", TEST, phase="collect"),
+        of("SyntaxError", "invalid syntax", TEST),
+    ),
     "FIXTURE": ("test", of("FixtureLookupError", "fixture 'cart' not found", phase="setup"), of("KeyError", "'fixture'")),
     "SYNTAX": ("product", of("IndentationError", "unexpected indent"), of("SyntaxWarning", "invalid escape sequence")),
-    "PERMISSION": ("infrastructure", of("PermissionError", "[Errno 13] Permission denied: '/etc/shop'"), of("AssertionError", "assert 'Permission denied' == ''")),
-    "MISSING_FILE": ("product", of("FileNotFoundError", "[Errno 2] No such file or directory: 'data/a.csv'"), of("KeyError", "'a.csv'")),
+    "PERMISSION": (
+        "infrastructure",
+        of("PermissionError", "[Errno 13] Permission denied: '/etc/shop'"),
+        of("AssertionError", "assert 'Permission denied' == ''"),
+    ),
+    "MISSING_FILE": (
+        "product",
+        of("FileNotFoundError", "[Errno 2] No such file or directory: 'data/a.csv'"),
+        of("KeyError", "'a.csv'"),
+    ),
     "RECURSION": ("product", of("RecursionError", "maximum recursion depth exceeded"), of("RuntimeError", "recursion is fine")),
     "DEPRECATION": ("product", of("DeprecationWarning", "utcnow() is deprecated"), of("UserWarning", "this is deprecated")),
     "WARNING": ("product", of("ResourceWarning", "unclosed file"), of("RuntimeError", "warning: unclosed")),
-    "API_MISUSE": ("product", of("TypeError", "total() got an unexpected keyword argument 'vat'"), of("TypeError", "unsupported operand type(s) for +: 'int' and 'str'")),
-    "TYPE_MISMATCH": ("product", of("TypeError", "unsupported operand type(s) for +: 'NoneType' and 'Decimal'"), of("ValueError", "could not convert string to float")),
+    "API_MISUSE": (
+        "product",
+        of("TypeError", "total() got an unexpected keyword argument 'vat'"),
+        of("TypeError", "unsupported operand type(s) for +: 'int' and 'str'"),
+    ),
+    "TYPE_MISMATCH": (
+        "product",
+        of("TypeError", "unsupported operand type(s) for +: 'NoneType' and 'Decimal'"),
+        of("ValueError", "could not convert string to float"),
+    ),
     "EMPTY_DATA": ("product", of("IndexError", "list index out of range"), of("IndexError", "tuple assignment")),
     "DATA_SHAPE": ("product", of("KeyError", "'sku'"), of("IndexError", "pop from empty list")),
     "XPASS_STRICT": ("test", of("XPassStrict", "[XPASS(strict)] not yet", TEST), of("Failed", "expected this")),
     "ASSERTION": ("product", of("AssertionError", "assert 3 == 4", TEST), of("ArithmeticError", "assert")),
-}  # fmt: skip
+}
 
 
 def test_the_table_below_has_every_category():
@@ -70,25 +102,54 @@ def test_what_no_rule_knows_is_an_error_with_its_type_as_evidence():
 
 
 MORE = [
-    (of("requests.exceptions.ConnectionError", "HTTPSConnectionPool(host='api', port=443): Max retries exceeded (Caused by NewConnectionError: Failed to establish a new connection: [Errno -2] Name or service not known)"), "NETWORK"),
-    (of("psycopg2.OperationalError", 'could not connect to server: Connection refused\n\tIs the server running on host "db"?'), "NETWORK"),
+    (
+        of(
+            "requests.exceptions.ConnectionError",
+            "HTTPSConnectionPool(host='api', port=443): Max retries exceeded (Caused by NewConnectionError: "
+            "Failed to establish a new connection: [Errno -2] Name or service not known)",
+        ),
+        "NETWORK",
+    ),
+    (
+        of(
+            "psycopg2.OperationalError",
+            'could not connect to server: Connection refused\n\tIs the server running on host "db"?',
+        ),
+        "NETWORK",
+    ),
     (of("socket.gaierror", "[Errno -3] Temporary failure in name resolution"), "NETWORK"),
     (of("OSError", "[Errno 98] Address already in use"), "NETWORK"),
     (of("MemoryError"), "RESOURCE"),
     (of("RuntimeError", "can't start new thread"), "RESOURCE"),
     (of("OSError", "[Errno 30] Read-only file system: '/data'"), "DISK"),
-    (of("ImportError", "cannot import name 'Iterable' from 'collections' (/usr/lib/python3.10/collections/__init__.py)"), "API_MISUSE"),
+    (
+        of("ImportError", "cannot import name 'Iterable' from 'collections' (/usr/lib/python3.10/collections/__init__.py)"),
+        "API_MISUSE",
+    ),
     (of("AttributeError", "module 'numpy' has no attribute 'float'"), "API_MISUSE"),
     (of("TypeError", "Cart.__init__() missing 1 required positional argument: 'prices'"), "API_MISUSE"),
     (of("subprocess.TimeoutExpired", "Command 'x' timed out after 3 seconds"), "TIMEOUT"),
     (of("json.decoder.JSONDecodeError", "Expecting value: line 1 column 1 (char 0)"), "DATA_SHAPE"),
     (of("UnicodeDecodeError", "'utf-8' codec can't decode byte 0xff"), "DATA_SHAPE"),
     (of("ValueError", "max() arg is an empty sequence"), "EMPTY_DATA"),
-    (failure(error("FileNotFoundError", "[Errno 2] No such file or directory: 'git'", TEST, frame("lib/python3.11/subprocess.py:_execute_child", origin="stdlib"))), "MISSING_DEPENDENCY"),
-    (failure(text="import file mismatch:\nimported module 'test_a' has this __file__ attribute", phase="collect"), "COLLECTION"),
+    (
+        failure(
+            error(
+                "FileNotFoundError",
+                "[Errno 2] No such file or directory: 'git'",
+                TEST,
+                frame("lib/python3.11/subprocess.py:_execute_child", origin="stdlib"),
+            )
+        ),
+        "MISSING_DEPENDENCY",
+    ),
+    (
+        failure(text="import file mismatch:\nimported module 'test_a' has this __file__ attribute", phase="collect"),
+        "COLLECTION",
+    ),
     (of("NotImplementedError"), "API_MISUSE"),
     (of("pydantic_core._pydantic_core.ValidationError", "1 validation error for Cart"), "TYPE_MISMATCH"),
-]  # fmt: skip
+]
 
 
 @pytest.mark.parametrize(("found", "category"), MORE, ids=[f"{category}-{number}" for number, (_, category) in enumerate(MORE)])
@@ -102,7 +163,9 @@ def test_the_category_rests_on_the_explicit_cause():
 
 
 def test_an_implicit_context_says_nothing():
-    handled = failure(error("ValueError", "no price", APP), error("ConnectionRefusedError", "[Errno 111]", link="context", parent=0))
+    handled = failure(
+        error("ValueError", "no price", APP), error("ConnectionRefusedError", "[Errno 111]", link="context", parent=0)
+    )
     assert classify(handled)[0] == "DATA_SHAPE"
 
 
@@ -152,7 +215,10 @@ def test_all_patterns_of_a_rule_must_be_found_in_one_error():
     rule = CustomRule("X", "test", type="KeyError", message="sku", file="cart")
     assert category_of(rule, error("KeyError", "'sku'", APP)) == "X"
     assert category_of(rule, error("KeyError", "'sku'", TEST)) == "DATA_SHAPE"
-    assert category_of(rule, error("KeyError", "'no'", APP), error("ValueError", "sku", APP, link="context", parent=0)) == "DATA_SHAPE"
+    assert (
+        category_of(rule, error("KeyError", "'no'", APP), error("ValueError", "sku", APP, link="context", parent=0))
+        == "DATA_SHAPE"
+    )
 
 
 def test_a_rule_sees_every_error_of_the_chain_with_its_qualified_type():

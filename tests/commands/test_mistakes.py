@@ -1,0 +1,74 @@
+"""A user's mistake is one clear line and exit status 2, whatever the sub-command."""
+
+from __future__ import annotations
+
+import pytest
+
+from pytest_tracetriage import __version__
+from pytest_tracetriage.commands import SUBCOMMANDS
+
+
+def test_a_wrong_sub_command(empty, tracetriage):
+    assert "analyse" in tracetriage("analyse").mistake
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_a_wrong_option(empty, tracetriage, name):
+    assert "--nonsense" in tracetriage(name, "--nonsense").mistake
+
+
+@pytest.mark.parametrize("name", ["show", "join", "split", "mute"])
+def test_a_missing_argument(empty, tracetriage, name):
+    assert "Missing argument" in tracetriage(name).mistake
+
+
+@pytest.mark.parametrize("name", SUBCOMMANDS)
+def test_help(empty, tracetriage, name):
+    result = tracetriage(name, "--help")
+    assert result.code == 0
+    assert result.out.startswith(f"Usage: tracetriage {name}")
+
+
+def test_the_sub_commands_are_listed(empty, tracetriage):
+    result = tracetriage("--help")
+    assert result.code == 0
+    assert all(name in result.out for name in SUBCOMMANDS)
+    assert "Exit status" in result.out
+
+
+def test_version(empty, tracetriage):
+    result = tracetriage("--version")
+    assert (result.code, result.out.strip().split()[-1]) == (0, __version__)
+
+
+CALLS = {
+    "analyze": ("analyze",),
+    "show": ("show", "ABCDE"),
+    "join": ("join", "ABCDE", "FGHIJ"),
+    "split": ("split", "ABCDE"),
+    "mute": ("mute", "ABCDE", "--reason", "x"),
+}
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+def test_a_setting_that_cannot_be_used(empty, tracetriage, call):
+    (empty / "pyproject.toml").write_text("[tool.tracetriage]\nkeep_runs = 0\n", encoding="utf-8")
+    mistake = tracetriage(*call).mistake
+    assert mistake.startswith(f"tracetriage: {empty / 'pyproject.toml'}: tool.tracetriage.keep_runs = 0: expected")
+
+
+@pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
+@pytest.mark.parametrize("text", [b"[tool.tracetriage\n", b"[tool.tracetriage]\nx = '\xff'\n"], ids=["syntax", "encoding"])
+def test_settings_that_cannot_be_read(empty, tracetriage, call, text):
+    (empty / "pyproject.toml").write_bytes(text)
+    assert "pyproject.toml: not valid TOML" in tracetriage(*call).mistake
+
+
+def test_settings_of_pytests_ini_are_heard(empty, tracetriage):
+    (empty / "pytest.ini").write_text("[pytest]\ntracetriage_keep_runs = none\n", encoding="utf-8")
+    assert f"{empty / 'pytest.ini'}: tracetriage_keep_runs = 'none'" in tracetriage("analyze").mistake
+
+
+def test_the_environment_is_heard(empty, tracetriage, monkeypatch):
+    monkeypatch.setenv("TRACETRIAGE_TRACEBACK", "short")
+    assert "environment: TRACETRIAGE_TRACEBACK = 'short': expected one of" in tracetriage("analyze").mistake
