@@ -57,9 +57,8 @@ def _redactor(config: pytest.Config, settings: Settings) -> Redactor:
 
 
 def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:
-    from pytest_tracetriage.execute.selection import Selection, read_selection  # noqa: PLC0415
-
     from pytest_tracetriage.capture.items import ItemFacts  # noqa: PLC0415
+    from pytest_tracetriage.execute.selection import Selection, read_selection  # noqa: PLC0415
 
     def name_of(item: pytest.Item) -> str:
         return facts.names(item)[0]

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Warned
-
 if TYPE_CHECKING:
     import pytest
+
+    from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Warned
 
 
 class Attempt:

@@ -223,7 +223,7 @@ def safe_str(value: object) -> str:
     """Return `str(value)`, or what can be said when that raises."""
     try:
         return str(value)
-    except BaseException as error:  # noqa: BLE001 - SystemExit too: it is the test's text, not its will
+    except BaseException as error:
         return f"<str() of {type(value).__name__} raised {type(error).__name__}>"
 
 
@@ -236,7 +236,7 @@ def safe_repr(value: object, limit: int = 240) -> str:
     shortener.maxlist = shortener.maxdict = shortener.maxtuple = shortener.maxset = 8
     try:
         return shortener.repr(value)[: 2 * limit]
-    except BaseException as error:  # noqa: BLE001
+    except BaseException as error:
         return f"<repr() of {type(value).__name__} raised {type(error).__name__}>"
 
 

@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_tracetriage.redact import Redactor
-
     from pytest_tracetriage.model.trace import FailurePhase, Origin
+    from pytest_tracetriage.redact import Redactor
 
 FIXTURE_MARK = "__tracetriage_fixture__"
 TIMEOUT_MESSAGE = re.compile(r"Timeout \(?>\s?[\d.]+s\)?")

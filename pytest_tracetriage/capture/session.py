@@ -121,6 +121,8 @@ class RunSession:
         status: RunStatus = "interrupted" if int(exitstatus) == int(pytest.ExitCode.INTERRUPTED) else "finished"
         try:
             self.totals, self.analysis = self._analyse(self.run_folder)
+            for problem in self.analysis.problems if self.analysis is not None else ():
+                self.trouble = self.trouble or f"{problem.file}: {problem.message}"
             trouble = self.warning()
             self._run = msgspec.structs.replace(
                 self._run,

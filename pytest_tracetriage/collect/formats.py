@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.trace import Trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 HEAD = 65_536
 """How many bytes of a file `sniff` is shown."""

@@ -65,7 +65,7 @@ def open_source(path: str | os.PathLike[str]) -> BinaryIO:
     Raises `OSError` when it cannot be opened, `MissingZstd` (an `OSError`) when only an extra could unpack it. A stream
     that turns out to be damaged or cut raises `OSError` or `EOFError` where it is read.
     """
-    file = open(path, "rb")  # noqa: SIM115, PTH123 - handed to the caller, who closes it
+    file = open(path, "rb")  # noqa: SIM115 - handed to the caller, who closes it
     try:
         magic = file.peek(4)[:4]
         if magic.startswith(_GZIP):

@@ -137,10 +137,7 @@ def _plan_file(path: Path, formats: Sequence[Format], forced: str, parts: list[P
         return _problem(ready, path, getattr(error, "strerror", None) or str(error))
     if not head.strip():
         return _problem(ready, path, "empty: no test was recorded")
-    if forced:
-        found = next((item for item in formats if item.name == forced), None)
-    else:
-        found = sniff(head, formats)
+    found = next((item for item in formats if item.name == forced), None) if forced else sniff(head, formats)
     if found is None:
         names = ", ".join(item.name for item in formats)
         return _problem(ready, path, f"of no known format ({names}); say which with --from FORMAT")
@@ -244,7 +241,7 @@ def _read_own(file: BinaryIO, part: Part, watch: frozenset[str]) -> Summary:
 def _newlines(path: str, end: int) -> int:
     """Return how many lines end before byte `end`, the line that runs across it included."""
     found = 1
-    with open(path, "rb") as file:  # noqa: PTH123
+    with open(path, "rb") as file:
         while (left := end - file.tell()) > 0 and (chunk := file.read(min(left, 1 << 20))):
             found += chunk.count(b"\n")
         file.seek(end - 1)

@@ -53,7 +53,7 @@ class Selection:
     def _match(self, redacted: str) -> str | None:
         if redacted in self._wanted:
             return redacted
-        parts = redacted.split("[")[0].split("::")
+        parts = redacted.split("[", maxsplit=1)[0].split("::")
         for length in range(len(parts) - 1, 0, -1):
             above = "::".join(parts[:length])
             if above in self._wanted:

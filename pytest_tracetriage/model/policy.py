@@ -9,10 +9,10 @@ class Join(Struct, frozen=True, omit_defaults=True):
     """Clusters (named by their founding signatures) that are one. The first is the id that survives."""
 
     clusters: tuple[str, ...]
-    signatures: tuple[str, ...] = ()
-    """All signatures that these clusters had when they were joined."""
     by: str = ""
     reason: str = ""
+    signatures: tuple[str, ...] = ()
+    """All signatures that these clusters had when they were joined."""
 
 
 class Split(Struct, frozen=True, omit_defaults=True):

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Signature, Why
 from pytest_tracetriage.model.policy import Aliases
-from pytest_tracetriage.model.trace import Failure
 from pytest_tracetriage.triage import codeowners
 from pytest_tracetriage.triage.buckets import buckets, order
 from pytest_tracetriage.triage.facts import Fact, Group
@@ -17,6 +16,11 @@ from pytest_tracetriage.triage.signature import place
 from pytest_tracetriage.triage.summary import SUBTEST, Summary, resolve_later, totals
 from pytest_tracetriage.triage.suspects import suspects
 from pytest_tracetriage.triage.taxonomy import FIXES, Answer, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from pytest_tracetriage.model.trace import Failure
 
 
 @dataclass(frozen=True)
@@ -141,12 +145,26 @@ def _cluster(group: Group, given: Given) -> Cluster:
         count=len(members),
         tests=tuple(sorted({member.partition(SUBTEST)[0] for member in members})),
         signatures=tuple(describe(fact) for fact in facts),
-        why=group.why or (Why("same signature", _signature_text(lead), (lead.id,)),),
+        why=_distinct(group.why) or (Why("same signature", _signature_text(lead), (lead.id,)),),
         suspects=found,
         exemplar=Exemplar(sample.nodeid, lead.failures[0], sample.reason),
         classified=evidence,
         fix=FIXES.get(category, ""),
     )
+
+
+def _distinct(said: Sequence[Why]) -> tuple[Why, ...]:
+    """Return each piece of evidence once, with how many joins it stands for, every kind before the second of any."""
+    grouped: dict[tuple[str, str], list[Why]] = {}
+    for why in said:
+        grouped.setdefault((why.evidence, why.detail), []).append(why)
+    rounds: dict[str, int] = {}
+    ranked = []
+    for (kind, detail), same in grouped.items():
+        rounds[kind] = rounds.get(kind, 0) + 1
+        text = f"{detail} ({len(same)} joins)" if len(same) > 1 else detail
+        ranked.append((rounds[kind], Why(kind, text, tuple(dict.fromkeys(i for why in same for i in why.signatures)))))
+    return tuple(why for _, why in sorted(ranked, key=lambda pair: pair[0]))
 
 
 def _one_place(facts: Sequence[Fact]) -> bool:

@@ -16,7 +16,8 @@ LABELS = {
     "API_MISUSE": "calls that do not fit", "ASSERTION": "wrong results", "COLLECTION": "modules that cannot be collected", "CRASH": "crashed processes",
     "DATA_SHAPE": "unexpected data", "DEPRECATION": "deprecated calls", "DISK": "disk", "EMPTY_DATA": "missing data", "ERROR": "errors",
     "FIXTURE": "broken fixtures", "INTERRUPTED": "interrupted", "MISSING_DEPENDENCY": "missing dependencies", "MISSING_FILE": "missing files",
-    "NETWORK": "network", "PERMISSION": "permissions", "RECURSION": "endless recursion", "RESOURCE": "resources", "SYNTAX": "syntax",
+    "NETWORK": "network", "PERMISSION": "permissions", "RECURSION": "endless recursion", "REMOVED_API": "removed from Python",
+    "RESOURCE": "resources", "SYNTAX": "syntax",
     "TIMEOUT": "time-outs", "TYPE_MISMATCH": "wrong types", "WARNING": "warnings as errors", "XPASS_STRICT": "unexpected passes",
 }  # fmt: skip
 

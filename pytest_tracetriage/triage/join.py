@@ -8,6 +8,7 @@ share a rare feature.
 from __future__ import annotations
 
 import heapq
+import itertools
 import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -121,7 +122,7 @@ def candidates(built: Sequence[Vector]) -> list[tuple[int, int]]:
         pairs = (
             [(i, j) for position, i in enumerate(numbers) for j in numbers[position + 1 :]]
             if len(numbers) <= RARE
-            else list(zip(numbers, numbers[1:], strict=False))
+            else list(itertools.pairwise(numbers))
         )
         for i, j in pairs:
             row = scores[i]

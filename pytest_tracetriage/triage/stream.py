@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_tracetriage.collect.totals import count
-from pytest_tracetriage.model.analysis import Source
 from pytest_tracetriage.model.trace import FAILING, Frame, Trace
 from pytest_tracetriage.model.trace import Source as FunctionSource
 from pytest_tracetriage.triage import summary as summaries
@@ -20,6 +19,8 @@ from pytest_tracetriage.triage.summary import EXEMPLARS, SUBTEST, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
+
+    from pytest_tracetriage.model.analysis import Source
 
 MAX_REMEMBERED = 20_000
 
@@ -78,7 +79,7 @@ def summarize_lines(
             continue
         try:
             if line is None:
-                raise ValueError("the line is too long")  # noqa: TRY004 - told as any other damage
+                raise ValueError("the line is too long")
             reader.add(line)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             problems.add((name, number, explain(line) or f"not a record of a run: {error}"))

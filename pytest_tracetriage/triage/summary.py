@@ -79,9 +79,7 @@ class Summary:
 
 
 def summarize(traces: Iterable[Trace | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset()) -> Summary:
-    """Return the summary of one shard. `shard` names it and its content (path and etag); `watch` are node ids whose
-    passing is worth knowing.
-    """
+    """Return the summary of one shard, named `shard` with its content's etag; `watch` are tests whose passing matters."""
     summary = Summary(sources={shard: source})
     counts: dict[str, int] = {}
     for trace in traces:

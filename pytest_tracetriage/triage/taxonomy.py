@@ -40,6 +40,9 @@ def _types(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+_REMOVED = "aifc|asynchat|asyncore|audioop|cgi|cgitb|chunk|crypt|distutils|imghdr|imp|lib2to3|mailcap|msilib|nis|nntplib|ossaudiodev|pipes|smtpd|sndhdr|spwd|sunau|telnetlib|uu|xdrlib"
+"""Modules of the standard library that Python 3.12 and 3.13 no longer have (PEP 594, PEP 632)."""
+
 RULES: tuple[Rule, ...] = (
     # how the process or the run ended
     Rule("CRASH", "place", _types("ProcessCrash WorkerCrash")),
@@ -54,12 +57,13 @@ RULES: tuple[Rule, ...] = (
     Rule("NETWORK", "infrastructure", _types("ConnectionRefusedError ConnectionResetError ConnectionAbortedError BrokenPipeError gaierror ConnectError ConnectTimeout NewConnectionError MaxRetryError NameResolutionError NoBrokersAvailable ClientConnectorError ServerDisconnectedError SSLError SSLCertVerificationError ProxyError")),
     Rule("NETWORK", "infrastructure", message=r"Connection refused|Connection reset by peer|Name or service not known|nodename nor servname|Temporary failure in name resolution|Network is unreachable|No route to host|could not connect to server|Cannot assign requested address|Address already in use|Connection timed out|getaddrinfo failed|Failed to establish a new connection"),
     # collection and dependencies
+    Rule("REMOVED_API", "place", _types("ModuleNotFoundError"), message=rf"No module named '(?:{_REMOVED})'"),
     Rule("MISSING_DEPENDENCY", "place", _types("ModuleNotFoundError")),
     Rule("MISSING_DEPENDENCY", "place", message=r"^No module named '"),
     Rule("API_MISUSE", "place", _types("ImportError"), message=r"cannot import name"),
     Rule("MISSING_DEPENDENCY", "place", _types("ImportError PackageNotFoundError DistributionNotFound")),
     Rule("MISSING_DEPENDENCY", "infrastructure", _types("FileNotFoundError"), message=r"No such file or directory: '[\w.-]+'$", file=r"subprocess\.py$"),
-    Rule("MISSING_DEPENDENCY", "infrastructure", _types("CommandNotFound")),
+    Rule("MISSING_DEPENDENCY", "infrastructure", _types("CommandNotFound ErrorReturnCode_127")),
     Rule("MISSING_DEPENDENCY", "infrastructure", message=r"command not found|exit (?:status|code):? 127\b"),
     Rule("COLLECTION", "test", _types("SyntaxError IndentationError TabError CollectError UsageError"), phase="collect"),
     Rule("FIXTURE", "test", _types("FixtureLookupError")),
@@ -103,6 +107,7 @@ FIXES: dict[str, str] = {
     "NETWORK": "start the service before the tests, or mark and skip tests that need it",
     "PERMISSION": "give the job the right, or write to a temporary folder",
     "RECURSION": "find the cycle in the frames that repeat",
+    "REMOVED_API": "this Python no longer has the module: upgrade whoever imports it, or run an older Python",
     "RESOURCE": "raise the limit of the job or run fewer workers; look for a leak when it grows over the run",
     "SYNTAX": "mend the syntax, or exclude the file on Pythons that cannot read it",
     "TIMEOUT": "see where the test stood; raise the limit only when the work is really slow",
