@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -42,6 +43,7 @@ def command(
     SOURCE is a run's folder, a folder of such folders, or a file of pytest-reportlog or JUnit XML, plain or packed with gzip
     or zstd. Several sources are shards of one analysis. Without SOURCE: the latest run of this project.
     """
+    gc.disable()  # a short process with much data and no cycles: looking for them would double its time
     settings = open_project()
     hooks = load_extensions(settings)
     formats = (*(item for answer in hooks.pytest_tracetriage_formats() for item in answer), *pipeline.BUILT_IN)
@@ -58,7 +60,7 @@ def command(
 
         click.echo(f"kept as run {save_sources(settings, sources, formats, forced or '', analysis, hooks)}", err=True)
     if style == "json":
-        emit(encode_analysis(analysis).decode(), output)
+        emit(encode_analysis(analysis), output)
     elif style == "markdown":
         emit(analysis_markdown(analysis, settings.folder / "policy" / "templates"), output)
     else:

@@ -19,8 +19,16 @@ if TYPE_CHECKING:
     from pytest_tracetriage.report.text import Line
 
 
-def emit(text: str, output: Path | None) -> None:
+def emit(text: str | bytes, output: Path | None) -> None:
     """Write `text` to a file or to standard output. Raises click.FileError (exit status 2)."""
+    if isinstance(text, bytes):
+        if output is not None:
+            try:
+                output.write_bytes(text)
+            except OSError as error:
+                raise click.FileError(str(output), error.strerror or str(error)) from None
+            return
+        text = text.decode()
     text = text if text.endswith("\n") else text + "\n"
     if output is None:
         click.echo(text, nl=False, color=wants_colour())

@@ -13,7 +13,7 @@ from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.join import join
 from pytest_tracetriage.triage.names import name
 from pytest_tracetriage.triage.signature import place
-from pytest_tracetriage.triage.summary import SUBTEST, Summary, resolve_later, totals
+from pytest_tracetriage.triage.summary import EXEMPLARS, SUBTEST, Summary, resolve_later, totals
 from pytest_tracetriage.triage.suspects import suspects
 from pytest_tracetriage.triage.taxonomy import FIXES, Answer, classify
 
@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from pytest_tracetriage.model.trace import Failure
+
+
+MANY = 2_000
+"""Of more signatures than this one exemplar each is looked at, of fewer all that were kept."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +76,13 @@ def analyze(summary: Summary, given: Given) -> Analysis:
 
 def _facts(summary: Summary) -> list[Fact]:
     members = resolve_later(summary)
+    looked_at = EXEMPLARS if len(members) <= MANY else 1
     return [
         Fact(
             id=signature,
             key=found.key,
             members=frozenset(members[signature]),
-            failures=tuple(sample.failure() for sample in found.samples),
+            failures=tuple(sample.failure() for sample in found.samples[:looked_at]),
             samples=found.samples,
         )
         for signature, found in sorted(summary.signatures.items())

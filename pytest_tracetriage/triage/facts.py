@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Fact:
-    """One signature of this analysis. `failures` are those of `samples`, in their order; there is at least one."""
+    """One signature of this analysis. `failures` are those of the first `samples`, in their order; there is at least one."""
 
     id: str
     key: Key

@@ -179,17 +179,22 @@ def merge(*summaries: Summary) -> Summary:
     """Return the summary of all shards of all. No argument is changed."""
     merged = Summary()
     for side in summaries:
-        merged.totals.update(side.totals)
-        merged.sources.update(side.sources)
-        merged.problems |= side.problems
-        merged.passed |= side.passed
-        merged.uncollected |= side.uncollected
-        merged.texts.update(side.texts)
-        for signature, found in side.signatures.items():
-            into(occurrences(merged, signature, found.key), found)
-    if len(merged.texts) > TEXTS:
-        merged.texts = dict(sorted(merged.texts.items())[:TEXTS])
+        absorb(merged, side)
     return merged
+
+
+def absorb(target: Summary, side: Summary) -> None:
+    """Merge `side` into `target`, which is changed; where `target` has none of a signature, `side` is copied."""
+    target.totals.update(side.totals)
+    target.sources.update(side.sources)
+    target.problems |= side.problems
+    target.passed |= side.passed
+    target.uncollected |= side.uncollected
+    target.texts.update(side.texts)
+    if len(target.texts) > TEXTS:
+        target.texts = dict(sorted(target.texts.items())[:TEXTS])
+    for signature, found in side.signatures.items():
+        into(occurrences(target, signature, found.key), found)
 
 
 def into(target: Occurrences, found: Occurrences) -> None:

@@ -341,7 +341,7 @@ def test_a_saved_run_is_history_for_the_next(shop, empty, tracetriage):
 def test_a_saved_run_of_our_own_can_be_shown(shop, run_folder, empty, tracetriage):
     tracetriage("analyze", run_folder, "--save")
     shown = tracetriage("show", "tests/test_cart.py::test_total[summer]").out
-    assert "E       KeyError: 'sku'" in shown  # indented as the source line above it, which was saved too
+    assert "E           KeyError: 'sku'" in shown  # indented as the source line above it, which was saved too
     assert "# prices are known by stock-keeping unit" in shown, "the functions' sources are kept too"
 
 

@@ -38,6 +38,11 @@ REAL = {
         of("ModuleNotFoundError", "No module named 'redis'"),
         of("ImportError", "cannot import name 'Redis' from 'redis'"),
     ),
+    "REMOVED_API": (
+        "product",
+        of("ModuleNotFoundError", "No module named 'distutils'"),
+        of("ModuleNotFoundError", "No module named 'distutils_extra'"),
+    ),
     "COLLECTION": (
         "test",
         of("SyntaxError", "invalid syntax", TEST, phase="collect"),
