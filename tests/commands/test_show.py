@@ -24,7 +24,12 @@ def substance(lines):
     """
     kept = []
     for line in lines:
-        if not line.strip() or set(line) <= set("_ ^") or re.fullmatch(r"[\w.]+ += .*", line) or line.startswith((" ---", "- generated ")):
+        if (
+            not line.strip()
+            or set(line) <= set("_ ^")
+            or re.fullmatch(r"[\w.]+ += .*", line)
+            or line.startswith((" ---", "- generated "))
+        ):
             continue
         if re.fullmatch(r"[ ~^]+", line):
             continue
