@@ -99,7 +99,9 @@ class Redactor:
             text = self._pattern.sub(self._replace, text)
         # the shortest token is longer than a word, and nearly all text holds no hint of one
         if len(text) >= _MIN_TOKEN and _HINT.search(text):
-            text = _TOKENS.sub(self._replace, text)
+            # A stand-in may set free what stood glued to a token: repeat until nothing is found.
+            while (cleaned := _TOKENS.sub(self._replace, text)) != text:
+                text = cleaned
         return text if self._extra is None else self._extra(text)
 
     def known(self, text: str) -> str:
