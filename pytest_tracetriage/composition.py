@@ -81,8 +81,8 @@ def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
 
 
 def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:
-    from pytest_tracetriage.capture.exemplars import Exemplars  # noqa: PLC0415
-    from pytest_tracetriage.capture.recorder import SIGNATURE_ATTRIBUTE, Recorder  # noqa: PLC0415
+    from pytest_tracetriage.capture.exemplars import SIGNATURE_ATTRIBUTE, Exemplars  # noqa: PLC0415
+    from pytest_tracetriage.capture.recorder import Recorder  # noqa: PLC0415
     from pytest_tracetriage.capture.session import WORKER_INPUT, RunSession  # noqa: PLC0415
     from pytest_tracetriage.origin import Project  # noqa: PLC0415
     from pytest_tracetriage.report.summary import TerminalSummary  # noqa: PLC0415

@@ -57,6 +57,11 @@ def test_classes_and_files_stand_for_all_in_them(suite):
     assert len(ran(select(suite, "test_a.py\n"))) == 6
 
 
+def test_a_test_without_parameters_stands_for_all_of_it(suite):
+    assert ran(select(suite, "test_a.py::test_n\n")) == [f"test_a.py::test_n[{n}]" for n in range(3)]
+    assert ran(select(suite, "test_a.py::test_\n")) == []
+
+
 def test_what_is_missing_is_told(suite):
     result = select(suite, "test_b.py::test_b\ntest_a.py::test_gone\ntest_z.py::test_z\n")
 
@@ -174,3 +179,14 @@ def test_no_run_to_take_clusters_from(suite):
 
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert "no run with an analysis; run `pytest --tracetriage` first" in result.err
+
+
+def test_a_part_of_a_cluster_does_not_replace_the_whole(tmp_path):
+    suite = Suite(tmp_path, test_a="import pytest\n@pytest.mark.parametrize('n', range(5))\ndef test_n(n): {}['k']\n")
+    suite.run()
+    (cluster,) = suite.analysis.clusters
+    part = suite.run(f"--tracetriage-rerun={cluster.id}", "-k", "test_n and 1")
+    assert part.counts == {"failed": 1, "deselected": 4}
+    whole = suite.run(f"--tracetriage-rerun={cluster.id}")
+    assert whole.counts == {"failed": 5}
+    assert suite.analysis.clusters[0].waiting == ()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import pytest
 
-    from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Warned
+    from pytest_tracetriage.model.trace import Failure, Marker, Outcome
 
 
 class Attempt:
@@ -19,12 +19,13 @@ class Attempt:
     failures: tuple[Failure, ...] = ()
     fixtures: dict[str, float] | None = None
     sections: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[Warned, ...] = ()
     signatures: tuple[str, ...] = ()
     spans = 0
     last_call: Failure | None = None
     subtest = ""
     failed_subtests = 0
+    to_rerun = False
+    """Whether a plugin has hidden a report of it: another attempt follows."""
     pending: dict[str, tuple[Failure | None, str]] | None = None
     """Failure and signature by phase, of calls whose reports are still to come."""
 

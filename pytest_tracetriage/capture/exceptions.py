@@ -10,11 +10,13 @@ import hashlib
 import linecache
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from pytest_tracetriage.model.trace import Error, Failure, Frame, Source
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import CodeType, TracebackType
+    from types import CodeType, FunctionType, TracebackType
 
     from pytest_tracetriage.model.trace import FailurePhase, Origin
     from pytest_tracetriage.redact import Redactor
@@ -111,6 +113,11 @@ class ExceptionWalker:
             frame = frame.f_back
         frames, omitted = self._describe(places[::-1])
         return Failure(phase=phase, errors=(Error(type=kind, message=message, frames=frames, omitted=omitted),))
+
+    def definition(self, function: FunctionType) -> Frame:
+        """Return where a function is defined, as a frame at its first line."""
+        frame = self._frame(function.__code__, function.__code__.co_firstlineno)
+        return msgspec.structs.replace(frame, qualname=self._redact(function.__qualname__))
 
     def _frames(self, tb: TracebackType | None) -> tuple[tuple[Frame, ...], int]:
         places: list[tuple[CodeType, int]] = []

@@ -22,6 +22,9 @@ HARMLESS = (
 )  # fmt: skip
 """Plugins whose report hooks are known not to read the traceback's text."""
 
+SIGNATURE_ATTRIBUTE = "tracetriage_signature"
+"""Where a report carries the signature of its failure."""
+
 _REPORT_HOOKS = ("pytest_runtest_makereport", "pytest_runtest_logreport", "pytest_exception_interact")
 _SHADOWED = ("repr_failure", "_repr_failure_py")
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from pytest_tracetriage.capture.exceptions import ExceptionWalker, bounded, safe_str, type_name
+from pytest_tracetriage.capture.setups import uncalled_setup
 from pytest_tracetriage.model.trace import Error, Failure, Frame
 
 if TYPE_CHECKING:
@@ -15,10 +16,12 @@ if TYPE_CHECKING:
 
     import pytest
 
-    from pytest_tracetriage.model.trace import FailurePhase, Origin
+    from pytest_tracetriage.model.trace import FailurePhase, Origin, Outcome
     from pytest_tracetriage.redact import Redactor
 
 FIXTURE_MARK = "__tracetriage_fixture__"
+SIMPLE_PHASES: dict[str, Outcome] = {"setup": "error", "call": "failed", "teardown": "error"}
+"""The phases of a test, and its outcome when one raises."""
 TIMEOUT_MESSAGE = re.compile(r"Timeout \(?>\s?[\d.]+s\)?")
 
 
@@ -52,8 +55,10 @@ def describe(
     if name == "ConftestImportFailure" and isinstance(getattr(exc, "cause", None), BaseException):
         return walker.failure(exc.cause, phase)  # type: ignore[attr-defined]
     failure = walker.failure(exc, phase, excinfo.tb)
-    fixture = getattr(exc, FIXTURE_MARK, "")
-    return msgspec.structs.replace(failure, fixture=fixture) if fixture else failure
+    if fixture := getattr(exc, FIXTURE_MARK, ""):
+        failure = msgspec.structs.replace(failure, fixture=fixture)
+    setup = uncalled_setup(node, exc)
+    return msgspec.structs.replace(failure, uncalled=walker.definition(setup)) if setup is not None else failure
 
 
 def is_timeout(failure: Failure) -> bool:
@@ -105,3 +110,8 @@ def _doctest(
             )
         )
     return Failure(phase=phase, errors=tuple(errors))
+
+
+def crash(message: str) -> Failure:
+    """Return the failure of a test whose process died."""
+    return Failure(phase="call", errors=(Error(type="ProcessCrash", message=message),))

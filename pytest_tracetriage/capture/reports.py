@@ -12,6 +12,7 @@ import pytest
 
 from pytest_tracetriage.capture.exemplars import HARMLESS
 from pytest_tracetriage.capture.failures import excinfo_of
+from pytest_tracetriage.capture.verdicts import Verdicts
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
 
 
 class PassingWatch:
-    """Notes the phases of tests that raise nothing. The first call that does hands over to `ReportWatch`."""
+    """Sees tests that raise nothing through. The first call that raises hands over to `ReportWatch`."""
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
@@ -36,6 +37,8 @@ class PassingWatch:
         phases = attempt.phases
         if call.excinfo is None and when not in phases and len(item.own_markers) == attempt.own:
             phases[when] = int(call.duration * 1e6) / 1e6
+            if when == "teardown":
+                recorder.finish()
             return
         recorder.watch_reports()
         attempt = recorder.phase(item, call)
@@ -49,6 +52,7 @@ class ReportWatch:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._verdicts = Verdicts(recorder)
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_runtest_makereport(
@@ -61,13 +65,20 @@ class ReportWatch:
         report = yield
         attempt = recorder.phase(item, call)
         if attempt is not None and (report.outcome != "passed" or hasattr(report, "wasxfail") or recorder.is_child):
-            recorder.reconcile(attempt, report, failure, signature)
+            self._verdicts.reconcile(attempt, report, failure, signature)
         return report
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Correlate what only a finished report tells."""
-        self._recorder.correlate(report)
+        self._verdicts.correlate(report)
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_runtest_logfinish(self) -> None:
+        """Write the attempt: every report of it has been seen. One that is run again ends when the next begins."""
+        attempt = self._recorder.attempt
+        if attempt is not None and not attempt.to_rerun:
+            self._recorder.finish()
 
 
 def another_reporter(config: pytest.Config) -> bool:

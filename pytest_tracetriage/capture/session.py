@@ -13,7 +13,7 @@ import pytest
 from pytest_tracetriage.capture.context import group_of, observe
 from pytest_tracetriage.capture.exceptions import bounded
 from pytest_tracetriage.capture.exemplars import reader_of_tracebacks
-from pytest_tracetriage.capture.recorder import crash
+from pytest_tracetriage.capture.failures import crash
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run, RunStatus, Worker
 from pytest_tracetriage.model.trace import Trace
 from pytest_tracetriage.store import runs

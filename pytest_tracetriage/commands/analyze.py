@@ -71,7 +71,7 @@ def command(
             click.echo(f"tracetriage: {where}: {problem.message}", err=True)
     if not readable:
         return 2
-    return 1 if analysis.totals.failures or analysis.problems else 0
+    return 1 if analysis.totals.failures or analysis.totals.stuck or analysis.problems else 0
 
 
 def analyse_sources(

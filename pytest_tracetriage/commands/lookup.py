@@ -51,5 +51,6 @@ def only(found: Sequence[Cluster], prefix: str, analyses: Sequence[Analysis]) ->
 
 
 def tests_of(settings: Settings, prefix: str) -> tuple[str, ...]:
-    """Return the node ids of a cluster's tests, as the newest run that has it names them. Raises ConfigError."""
-    return cluster_of(settings, prefix).tests
+    """Return the node ids of a cluster's tests, those included that the newest run with it left out. Raises ConfigError."""
+    cluster = cluster_of(settings, prefix)
+    return cluster.tests + cluster.waiting

@@ -91,12 +91,14 @@ def _grown(before: KnownCluster | None, cluster: Cluster, label: str) -> KnownCl
     signatures = frozenset(signature.id for signature in cluster.signatures)
     fixed = cluster.seen == "fixed"
     if before is None:
-        return KnownCluster(cluster.id, cluster.name, signatures, frozenset(cluster.tests), label, int(not fixed), cluster)
+        return KnownCluster(
+            cluster.id, cluster.name, signatures, frozenset(cluster.tests + cluster.waiting), label, int(not fixed), cluster
+        )
     return KnownCluster(
         cluster.id,
         cluster.name,
         before.signatures | signatures,
-        frozenset(cluster.tests) or before.tests,
+        frozenset(cluster.tests + cluster.waiting) or before.tests,
         before.since,
         before.runs + int(not fixed),
         cluster,

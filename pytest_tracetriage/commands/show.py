@@ -13,7 +13,7 @@ from pytest_tracetriage.collect.opening import lines, open_source
 from pytest_tracetriage.commands.lookup import recent_analyses
 from pytest_tracetriage.commands.output import emit, styled, wants_colour
 from pytest_tracetriage.commands.project import find_cluster, open_project
-from pytest_tracetriage.model.trace import FAILING, Source, Trace
+from pytest_tracetriage.model.trace import FAILING, Source, Trace, Warned
 from pytest_tracetriage.report.prompt import cluster_prompt
 from pytest_tracetriage.report.show import cluster_lines, trace_lines
 from pytest_tracetriage.report.text import short_ids
@@ -45,14 +45,15 @@ def command(what: str, run_id: str | None, style: str, output: Path | None) -> i
     if clusters:
         return _show_cluster(settings, clusters[0], analyses, style, output)
     for folder in folders:
-        traces, sources = read_test(folder, what)
+        traces, warnings = read_test(folder, what)
         if traces:
             if style == "prompt":
                 cluster = _cluster_of(analyses, what)
                 if cluster is None:
                     raise click.UsageError(f"{what!r} stands in no cluster: it did not fail in a kept run")
                 return _show_cluster(settings, cluster, analyses, style, output)
-            emit(styled(trace_lines(traces, sources, folder.name), colour=output is None and wants_colour()), output)
+            shown = trace_lines(traces, read_sources(folder), folder.name, warnings)
+            emit(styled(shown, colour=output is None and wants_colour()), output)
             return 0
     raise click.UsageError(f"{what!r}: no such test or cluster in the kept runs of {settings.folder}")
 
@@ -87,25 +88,29 @@ def _show_cluster(
     return 0
 
 
-def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, Source]]:
-    """Return the traces of one test in a run, failing ones first, and the sources that the run keeps."""
+def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, list[Warned]]]:
+    """Return the traces of one test in a run, failing ones first, and their warnings by trace."""
     needle = msgspec.json.encode(nodeid)
     found: list[Trace] = []
+    warnings: dict[str, list[Warned]] = {}
     files = runs.open_run(folder)
     for path in files.traces:
         with open_source(path) as file:
             for _, line in lines(file):
-                if line is None or needle not in line or b'"record":"trace"' not in line[:40]:
-                    continue
+                head = b"" if line is None else line[:40]
                 try:
-                    trace = msgspec.json.decode(line, type=Trace)
+                    if line is not None and needle in line and b'"record":"trace"' in head:
+                        trace = msgspec.json.decode(line, type=Trace)
+                        if trace.nodeid == nodeid:
+                            found.append(trace)
+                    elif line is not None and b'"record":"warning"' in head:
+                        warned = msgspec.json.decode(line, type=Warned)
+                        warnings.setdefault(warned.trace, []).append(warned)
                 except msgspec.MsgspecError:
                     continue
-                if trace.nodeid == nodeid:
-                    found.append(trace)
     found += [trace for trace in runs.unfinished(files) if trace.nodeid == nodeid]
     found.sort(key=lambda trace: (trace.outcome not in FAILING, trace.attempt))
-    return found, read_sources(folder) if found else {}
+    return found, warnings
 
 
 def read_sources(folder: Path) -> dict[str, Source]:

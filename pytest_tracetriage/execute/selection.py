@@ -17,7 +17,10 @@ SHOWN = 10
 
 
 class Selection:
-    """Deselects every item that is not among `wanted` (node ids, or files and classes that stand for all in them)."""
+    """Deselects every item that is not among `wanted`.
+
+    Those are node ids; a file or class stands for all in it, a test without parameters for all its parametrizations.
+    """
 
     def __init__(
         self,
@@ -54,7 +57,7 @@ class Selection:
         if redacted in self._wanted:
             return redacted
         parts = redacted.split("[", maxsplit=1)[0].split("::")
-        for length in range(len(parts) - 1, 0, -1):
+        for length in range(len(parts), 0, -1):
             above = "::".join(parts[:length])
             if above in self._wanted:
                 return above

@@ -82,6 +82,8 @@ class Cluster(Struct, frozen=True):
     """The first run known to show it: commit or run id."""
     runs: int = 0
     """How many earlier runs showed it."""
+    waiting: tuple[str, ...] = ()
+    """Its tests of earlier runs that were not run in this one: who runs the cluster again, runs them too."""
 
 
 class Bucket(Struct, frozen=True):

@@ -57,6 +57,8 @@ class Failure(Struct, frozen=True, omit_defaults=True):
     """What was printed, where no exception chain could be had."""
     fixture: str = ""
     """The fixture whose setup raised, as `name (file:line)`."""
+    uncalled: Frame | None = None
+    """nose's `setup()` that would have set what is missing, where it is defined: pytest 8 no longer calls it."""
 
 
 class Marker(Struct, frozen=True, omit_defaults=True):
@@ -67,9 +69,10 @@ class Marker(Struct, frozen=True, omit_defaults=True):
     kwargs: dict[str, str] = {}
 
 
-class Warned(Struct, frozen=True, omit_defaults=True):
-    """A warning that was raised while the test ran."""
+class Warned(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="warning"):
+    """A warning that was raised while the test of `trace` ran. pytest tells of it when the test is over."""
 
+    trace: str
     category: str
     message: str
     file: str = ""
@@ -138,7 +141,6 @@ class Trace(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="tr
     markers: tuple[Marker, ...] = ()
     params: dict[str, str] = {}
     sections: tuple[tuple[str, str], ...] = ()
-    warnings: tuple[Warned, ...] = ()
 
 
-Record = Start | Source | Span | Trace
+Record = Start | Source | Span | Trace | Warned

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.report.templates import render
-from pytest_tracetriage.report.terminal import headline, place_of, pytest_command, state_of
-from pytest_tracetriage.report.text import short_ids
+from pytest_tracetriage.report.terminal import causes, headline, place_of, rerun_command, state_of
+from pytest_tracetriage.report.text import short_ids, unit
 from pytest_tracetriage.report.traceback import render_short
 
 if TYPE_CHECKING:
@@ -21,15 +21,17 @@ LISTED = 20
 def analysis_markdown(analysis: Analysis, overrides: Path | None = None) -> str:
     """Return an analysis as Markdown."""
     names = short_ids(cluster.id for cluster in analysis.clusters)
-    causes = [_cause(cluster, names) for cluster in analysis.clusters if cluster.seen != "fixed"]
+    found = [_cause(cluster, names) for cluster in causes(analysis)]
+    tests = {cluster.id: cluster.tests for cluster in analysis.clusters}
     return render(
         "report.md.j2",
         {
             "headline": headline(analysis),
             "totals": analysis.totals,
             "buckets": [(bucket.name, bucket.count, [names[i] for i in bucket.clusters]) for bucket in analysis.buckets],
-            "causes": causes[:DETAILED],
-            "more": causes[DETAILED:],
+            "units": {bucket.name: unit([test for i in bucket.clusters for test in tests[i]]) for bucket in analysis.buckets},
+            "causes": found[:DETAILED],
+            "more": found[DETAILED:],
             "fixed": [(names[c.id], c.name, len(c.tests), c.since) for c in analysis.clusters if c.seen == "fixed"],
             "problems": analysis.problems[:LISTED],
             "more_problems": max(0, len(analysis.problems) - LISTED),
@@ -44,6 +46,7 @@ def _cause(cluster: Cluster, names: dict[str, str]) -> dict[str, object]:
         "id": names[cluster.id],
         "name": cluster.name,
         "count": cluster.count,
+        "unit": unit(cluster.tests),
         "state": state_of(cluster),
         "signatures": cluster.signatures[:5],
         "more_signatures": max(0, len(cluster.signatures) - 5),
@@ -60,5 +63,5 @@ def _cause(cluster: Cluster, names: dict[str, str]) -> dict[str, object]:
         "more_tests": max(0, len(cluster.tests) - LISTED),
         "exemplar": cluster.exemplar.nodeid if cluster.exemplar else "",
         "traceback": render_short(failure) if failure else "",
-        "rerun": pytest_command(cluster.tests, 5),
+        "rerun": rerun_command(cluster, names[cluster.id]),
     }

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tracetriage.report.templates import render
 from pytest_tracetriage.report.terminal import pytest_command
+from pytest_tracetriage.report.text import unit
 from pytest_tracetriage.report.traceback import render_short
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ def cluster_prompt(cluster: Cluster, name: str, overrides: Path | None = None) -
         "prompt.md.j2",
         {
             "id": name,
+            "unit": unit(cluster.tests),
             "cluster": cluster,
             "tests": cluster.tests[:MAX_TESTS],
             "more": max(0, len(cluster.tests) - MAX_TESTS),

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.report.terminal import pytest_command, state_of
-from pytest_tracetriage.report.text import Line, plural, printable, printable_lines
+from pytest_tracetriage.report.terminal import HANDFUL, pytest_command, state_of
+from pytest_tracetriage.report.text import Line, plural, printable, printable_lines, unit
 from pytest_tracetriage.report.traceback import render_long
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Cluster
-    from pytest_tracetriage.model.trace import Failure, Source, Trace
+    from pytest_tracetriage.model.trace import Failure, Source, Trace, Warned
 
 LISTED = 20
+_TAKES_TIME = 0.0005
+"""What is shown as 0.000 s: no fixture of the project that is itself parametrized is known by anything else."""
 
 
 def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], run: str) -> list[Line]:
@@ -22,7 +24,7 @@ def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], ru
     state = state_of(cluster)
     lines: list[Line] = [
         ((name, "cyan bold"), ("  ", ""), (printable(cluster.name), "bold")),
-        _field("tests", f"{plural(cluster.count, 'test')}{', ' + state if state else ''} (run {run})"),
+        _field("tests", f"{plural(cluster.count, unit(cluster.tests))}{', ' + state if state else ''} (run {run})"),
         _field("category", f"{cluster.category}, owner {cluster.owner}: {cluster.classified}"),
     ]
     if cluster.codeowners:
@@ -42,16 +44,21 @@ def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], ru
         lines.append(_field("" if index else "which", test))
     if len(cluster.tests) > LISTED:
         lines.append(_field("", f"… and {len(cluster.tests) - LISTED} more"))
+    if cluster.waiting:
+        lines.append(_field("not run", f"{plural(len(cluster.waiting), 'test')} of earlier runs"))
     lines.append(_field("again", f"pytest --tracetriage-rerun={name}"))
-    lines.append(_field("", pytest_command(cluster.tests, 3)))
+    if len(cluster.tests) <= HANDFUL:
+        lines.append(_field("", pytest_command(cluster.tests)))
     if cluster.exemplar is not None:
         lines.append((("", ""),))
         lines += _failure(cluster.exemplar.nodeid, cluster.exemplar.failure, sources)
     return lines
 
 
-def trace_lines(traces: Sequence[Trace], sources: Mapping[str, Source], run: str) -> list[Line]:
-    """Return every recorded attempt of a test, its failures rendered as pytest would."""
+def trace_lines(
+    traces: Sequence[Trace], sources: Mapping[str, Source], run: str, warnings: Mapping[str, Sequence[Warned]]
+) -> list[Line]:
+    """Return every recorded attempt of a test, its failures rendered as pytest would. `warnings` stand by trace."""
     lines: list[Line] = []
     for trace in traces:
         attempt = f", attempt {trace.attempt}" if trace.attempt > 1 or trace.rerun else ""
@@ -61,8 +68,8 @@ def trace_lines(traces: Sequence[Trace], sources: Mapping[str, Source], run: str
         timing = ", ".join(f"{phase} {seconds:.3f} s" for phase, seconds in trace.phases.items())
         if timing:
             lines.append(_field("phases", timing))
-        if trace.fixtures:
-            lines.append(_field("fixtures", ", ".join(f"{name} {seconds:.3f} s" for name, seconds in trace.fixtures.items())))
+        if fixtures := _fixtures(trace):
+            lines.append(_field("fixtures", ", ".join(f"{name} {seconds:.3f} s" for name, seconds in fixtures)))
         if trace.params:
             lines.append(_field("params", ", ".join(f"{name}={value}" for name, value in trace.params.items())))
         if trace.reason:
@@ -72,10 +79,15 @@ def trace_lines(traces: Sequence[Trace], sources: Mapping[str, Source], run: str
         for name, content in trace.sections:
             lines.append(((f" {printable(name)} ".center(79, "-"), ""),))
             lines += [((line, ""),) for line in printable_lines(content)]
-        for warning in trace.warnings:
+        for warning in warnings.get(trace.id, ()):
             lines.append(_field("warning", f"{warning.category}: {warning.message} ({warning.file}:{warning.line})"))
         lines.append((("", ""),))
     return lines
+
+
+def _fixtures(trace: Trace) -> list[tuple[str, float]]:
+    """Return a test's fixtures with their seconds, without those that only hand over a value of `parametrize`."""
+    return [(name, seconds) for name, seconds in trace.fixtures.items() if name not in trace.params or seconds >= _TAKES_TIME]
 
 
 def _failure(nodeid: str, failure: Failure, sources: Mapping[str, Source]) -> list[Line]:

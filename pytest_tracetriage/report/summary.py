@@ -65,7 +65,7 @@ class TerminalSummary:
 
     @property
     def _any_pointer(self) -> bool:
-        return bool(self._session.recorder.saving())
+        return bool(self._session.recorder.exemplars.saving())
 
     def _by_test(self) -> dict[str, tuple[Cluster, str]]:
         analysis: Analysis | None = self._session.analysis

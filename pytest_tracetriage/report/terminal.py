@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten
+from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -14,13 +14,16 @@ if TYPE_CHECKING:
 
 BLOCKS = 5
 TAIL = 15
+HANDFUL = 5
+"""Up to so many tests are named in a command, more go by their cluster."""
+_INTERRUPTED = "INTERRUPTED"
 _SEEN_STYLE = {"new": "red", "known": "yellow", "fixed": "green", "first-run": "red"}
 
 
 def headline(analysis: Analysis) -> str:
     """Return `TraceTriage: 31 failures -> 4 root causes (2 new)`; "first run" where there is no history to compare with."""
-    open_clusters = [cluster for cluster in analysis.clusters if cluster.seen != "fixed"]
-    fixed = len(analysis.clusters) - len(open_clusters)
+    open_clusters = causes(analysis)
+    fixed = sum(cluster.seen == "fixed" for cluster in analysis.clusters)
     failures = analysis.totals.failures
     if not failures:
         text = f"TraceTriage: {plural(analysis.totals.tests, 'test')}, no failures"
@@ -35,9 +38,17 @@ def headline(analysis: Analysis) -> str:
         notes.append(f"{fixed} fixed")
     if silent := sum(cluster.muted is not None for cluster in open_clusters):
         notes.append(f"{silent} muted")
+    if stopped := [test for cluster in analysis.clusters if cluster.category == _INTERRUPTED for test in cluster.tests]:
+        names = ", ".join(shorten(printable(test.rpartition("::")[2]), 40) for test in stopped)
+        notes.append(f"interrupted in {names if len(stopped) <= 3 else plural(len(stopped), 'test')}")
     if analysis.totals.flaky:
         notes.append(f"{plural(analysis.totals.flaky, 'attempt')} run again")
     return f"{text} ({', '.join(notes)})" if notes else text
+
+
+def causes(analysis: Analysis) -> list[Cluster]:
+    """Return the clusters that somebody has to do something about: neither fixed, nor only stopped by a Ctrl-C."""
+    return [cluster for cluster in analysis.clusters if cluster.seen != "fixed" and cluster.category != _INTERRUPTED]
 
 
 def body(analysis: Analysis, width: int, verbosity: int = 0, command: str = "pytest") -> list[Line]:
@@ -48,7 +59,7 @@ def body(analysis: Analysis, width: int, verbosity: int = 0, command: str = "pyt
     names = short_ids(cluster.id for cluster in analysis.clusters)
     lines: list[Line] = []
     if verbosity < 0:
-        return [_title(cluster, names, width) for cluster in analysis.clusters if cluster.seen != "fixed"]
+        return [_title(cluster, names, width) for cluster in causes(analysis)]
     shown: set[str] = set()
     for bucket in analysis.buckets:
         members = [cluster for cluster in analysis.clusters if cluster.id in bucket.clusters][: BLOCKS - len(shown)]
@@ -57,16 +68,16 @@ def body(analysis: Analysis, width: int, verbosity: int = 0, command: str = "pyt
         for cluster in members:
             shown.add(cluster.id)
             lines += _block(cluster, names, width, verbosity)
-    rest = [cluster for cluster in analysis.clusters if cluster.id not in shown]
+    rest = [cluster for cluster in analysis.clusters if cluster.id not in shown and cluster.category != _INTERRUPTED]
     if rest and shown:
         lines.append((("more", "bold"),))
     lines += [_title(cluster, names, width) for cluster in rest[:TAIL]]
     if len(rest) > TAIL:
         lines.append(((f"  … and {plural(len(rest) - TAIL, 'more cause')}: tracetriage analyze --format markdown", ""),))
-    first = next((cluster for cluster in analysis.clusters if cluster.seen != "fixed"), None)
-    if first is not None:
+    for first in causes(analysis)[:1]:
         name = names[first.id]
-        lines.append(((f"again: {command} --tracetriage-rerun={name} · more: tracetriage show {name}", "bold"),))
+        hints = [f"again: {command} --tracetriage-rerun={name}", f"more: tracetriage show {name}"]
+        lines += [((text, "bold"),) for text in _wrap(hints, width)]
     return lines
 
 
@@ -82,7 +93,7 @@ def problems(analysis: Analysis, limit: int = 20) -> list[Line]:
 
 
 def _title(cluster: Cluster, names: dict[str, str], width: int) -> Line:
-    count = plural(len(cluster.tests) if cluster.seen == "fixed" else cluster.count, "test")
+    count = plural(len(cluster.tests) if cluster.seen == "fixed" else cluster.count, unit(cluster.tests))
     state = "muted" if cluster.muted else "" if cluster.seen == "first-run" else cluster.seen
     right = f"{count:>10}  {state:<5}"
     left = f"  {names[cluster.id]}  "
@@ -148,9 +159,9 @@ def place_of(cluster: Cluster) -> str:
     return ""
 
 
-def rerun_command(cluster: Cluster, names: dict[str, str]) -> str:
-    """Return the command that runs the tests of a cluster again."""
-    return f"pytest --tracetriage-rerun={names[cluster.id]}"
+def rerun_command(cluster: Cluster, name: str) -> str:
+    """Return the command that runs a cluster's tests again: by their ids while they are a handful, else by its `name`."""
+    return pytest_command(cluster.tests) if len(cluster.tests) <= HANDFUL else f"pytest --tracetriage-rerun={name}"
 
 
 def pytest_command(tests: Sequence[str], limit: int = 20) -> str:

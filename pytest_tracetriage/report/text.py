@@ -13,7 +13,27 @@ Segment = tuple[str, str]
 Line = tuple[Segment, ...]
 
 MIN_ID = 5
-_MARKDOWN = re.compile(r"([\\`*_{}\[\]<>()#+\-.!|~@&:/])")
+# What means something to Markdown where it stands; the same character elsewhere is left alone, so that the text stays legible.
+_ACTIVE = re.compile(
+    r"""
+    ^(?P<number>\d{1,9})(?P<list>[.)])        # a numbered list
+    | (?P<ref>@(?=\w) | \#(?=\d) | GH-(?=\d))  # people and issues: looked for in what was rendered, entities or not
+    | ^[ \#+\-=>:\[]                          # headings, lists, quotes, rules, definitions, indented code
+    | [`|~@]
+    | (?<![ ])\* | \*(?![ ])
+    | _+(?![^\W_]) | (?<![^\W_])_+            # inside a word it is no emphasis
+    | <(?=[A-Za-z/!?]|$)
+    | \](?=[(\[:]|$)                          # neither link nor image without it
+    | &(?=\#?\w+;)
+    | \\(?=[!-/:-@\[-`{-~]|$)
+    | (?<=\w):(?=//) | (?<=mailto): | (?<=xmpp):
+    | (?<=[wW]{3})\.
+    | \#+$                                    # would close a heading
+    """,
+    re.VERBOSE,
+)
+_BREAK = "&#8203;"
+"""A space of no width: what makes a name after an `@` or a number after a `#` a mention is that they touch."""
 
 
 def printable(text: str) -> str:
@@ -27,8 +47,23 @@ def printable_lines(text: str) -> list[str]:
 
 
 def markdown(text: str) -> str:
-    """Return `text` so that Markdown shows it as it is: no mention, link, image, HTML or formatting."""
-    return _MARKDOWN.sub(lambda found: f"&#{ord(found[1])};", printable(text))
+    """Return `text` so that Markdown shows it as it is: no mention, link, image, HTML or formatting.
+
+    It may stand anywhere in a line, a table's cell included.
+    """
+    return _ACTIVE.sub(_inactive, printable(text))
+
+
+def _inactive(found: re.Match[str]) -> str:
+    if found["number"]:
+        return found["number"] + _entities(found["list"])
+    if ref := found["ref"]:
+        return (_entities(ref) if ref == "@" else ref) + _BREAK
+    return _entities(found[0])
+
+
+def _entities(text: str) -> str:
+    return "".join(f"&#{ord(character)};" for character in text)
 
 
 def code_span(text: str) -> str:
@@ -71,6 +106,13 @@ def _common(left: str, right: str) -> int:
 def plural(count: int, word: str, many: str = "") -> str:
     """Return `1 test`, `2 tests`."""
     return f"{count:,} {word if count == 1 else many or word + 's'}"
+
+
+def unit(tests: Sequence[str]) -> str:
+    """Return `test`, or what stands for the tests that could not be collected: `module` or `file`."""
+    if not tests or any("::" in test for test in tests):
+        return "test"
+    return "module" if all(test.endswith(".py") for test in tests) else "file"
 
 
 def shorten(text: str, width: int) -> str:

@@ -8,21 +8,24 @@ from typing import TYPE_CHECKING
 from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Signature, Why
 from pytest_tracetriage.model.policy import Aliases
 from pytest_tracetriage.triage import codeowners
-from pytest_tracetriage.triage.buckets import buckets, order
+from pytest_tracetriage.triage.buckets import INTERRUPTED, buckets, order
+from pytest_tracetriage.triage.evidence import quoting
 from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.join import join
 from pytest_tracetriage.triage.names import name
 from pytest_tracetriage.triage.signature import place
 from pytest_tracetriage.triage.summary import EXEMPLARS, SUBTEST, Summary, resolve_later, totals
 from pytest_tracetriage.triage.suspects import suspects
-from pytest_tracetriage.triage.taxonomy import FIXES, Answer, classify
+from pytest_tracetriage.triage.taxonomy import Answer, classify, fix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_tracetriage.model.run import Totals
     from pytest_tracetriage.model.trace import Failure
 
 
+MAX_WAITING = 10_000
 MANY = 2_000
 """Of more signatures than this one exemplar each is looked at, of fewer all that were kept."""
 
@@ -57,21 +60,37 @@ class Given:
 
 def analyze(summary: Summary, given: Given) -> Analysis:
     """Return the analysis of all shards of a summary. The same input gives the same bytes, in whatever order it came."""
-    facts = _facts(summary)
+    found = _facts(summary)
+    facts = [fact for fact in found if not _interrupted(fact)]
     known = given.known or ()
     belongs = _belongs(known, given.aliases)
     groups = join(facts, *_people(facts, belongs, given), summary.texts)
+    groups += [Group((fact,), ()) for fact in found if _interrupted(fact)]
     clusters = [_cluster(group, given) for group in groups]
     clusters = _identify(clusters, belongs, known, given)
+    clusters = _with_waiting(clusters, known, summary.passed)
     clusters += _fixed(clusters, known, summary.passed)
     ordered = order(clusters)
     return Analysis(
         runs=tuple(sorted(summary.sources.values(), key=lambda source: (source.started, source.id, source.path))),
-        totals=totals(summary),
+        totals=_without(totals(summary), found, facts),
         buckets=buckets(ordered),
         clusters=ordered,
         problems=tuple(Problem(*parts) for parts in sorted(summary.problems)),
     )
+
+
+def _interrupted(fact: Fact) -> bool:
+    """Return whether a person ended the run while these tests ran: they would have gone on, and share no cause."""
+    return fact.key.type == "KeyboardInterrupt"
+
+
+def _without(counted: Totals, found: Sequence[Fact], facts: Sequence[Fact]) -> Totals:
+    """Return the totals without the tests that were only interrupted among their failures."""
+    import msgspec  # noqa: PLC0415
+
+    failing, all_of_them = (frozenset().union(*(fact.members for fact in some)) for some in (facts, found))
+    return msgspec.structs.replace(counted, failures=counted.failures - len(all_of_them - failing))
 
 
 def _facts(summary: Summary) -> list[Fact]:
@@ -101,15 +120,16 @@ def _belongs(known: Sequence[KnownCluster], aliases: Aliases) -> dict[str, str]:
         absorbed = set(decision.clusters)
         belongs.update({signature: survivor for signature, owner in belongs.items() if owner in absorbed})
         belongs.update(dict.fromkeys((*decision.signatures, *decision.clusters), survivor))
+    rejoined = {cluster for decision in aliases.joins for cluster in decision.clusters}
     for split in aliases.splits:
-        belongs.update({signature: signature for signature in split.signatures})
+        belongs.update({signature: signature for signature in split.signatures if signature not in rejoined})
     return belongs
 
 
 def _people(
     facts: Sequence[Fact], belongs: Mapping[str, str], given: Given
-) -> tuple[list[tuple[str, str, str]], list[frozenset[str]]]:
-    """Return (must-link pairs with their reason, sets of which no two may share a cluster)."""
+) -> tuple[list[tuple[str, str, str]], list[dict[str, str]]]:
+    """Return (must-link pairs with their reason, the parts of each split of which no two may share a cluster)."""
     present = {fact.id for fact in facts}
     must: list[tuple[str, str, str]] = []
     for decision in given.aliases.joins:
@@ -119,8 +139,13 @@ def _people(
     signatures = [describe(fact) for fact in facts] if given.joiners else []
     for joiner in given.joiners:
         must += [(a, b, why) for a, b, why in joiner(signatures) if a in present and b in present and a != b]
-    cannot = [frozenset(decision.signatures) & present for decision in given.aliases.splits]
-    return must, [group for group in cannot if len(group) > 1]
+    return must, [_parts(facts, belongs, frozenset(decision.signatures)) for decision in given.aliases.splits]
+
+
+def _parts(facts: Sequence[Fact], belongs: Mapping[str, str], split: frozenset[str]) -> dict[str, str]:
+    """Return the part of a split that each signature is of: its own, or that of the cluster which history knows it in."""
+    parts = {fact.id: fact.id if fact.id in split else belongs.get(fact.id, "") for fact in facts}
+    return {signature: part for signature, part in parts.items() if part in split}
 
 
 def describe(fact: Fact) -> Signature:
@@ -129,19 +154,20 @@ def describe(fact: Fact) -> Signature:
 
 
 def _cluster(group: Group, given: Given) -> Cluster:
-    """Return a group as a cluster founded by its leading signature, not yet known to history."""
+    """Return a group as a cluster founded by the signature with the most failures, not yet known to history."""
     facts = sorted(group.facts, key=lambda fact: (-len(fact.members), fact.id))
-    lead = facts[0]
     members = frozenset().union(*(fact.members for fact in facts))
-    category, owner, evidence = _majority(facts, given.classifiers)
-    found = suspects(facts)
+    telling = _telling(facts)
+    lead = telling[0]
+    category, owner, evidence = _majority(telling, given.classifiers)
+    found = suspects(telling, len(members))
     sample = lead.samples[0]
     frame = place(lead.failures[0].errors)
     files = [suspect.file for suspect in found[:3]] + ([frame.file] if frame else [])
     files += [member.partition("::")[0] for member in sorted(members)[:1]]
     return Cluster(
-        id=lead.id,
-        name=name(lead.key, lead.failures, placed=_one_place(facts)),
+        id=facts[0].id,
+        name=name(lead.key, (lead.failure,) if lead.failure.uncalled else lead.failures, placed=_one_place(telling)),
         category=category,
         owner=owner,
         codeowners=codeowners.owners(given.codeowners, files),
@@ -154,7 +180,7 @@ def _cluster(group: Group, given: Given) -> Cluster:
         suspects=found,
         exemplar=Exemplar(sample.nodeid, lead.failures[0], sample.reason),
         classified=evidence,
-        fix=FIXES.get(category, ""),
+        fix=fix(category, lead.failure),
     )
 
 
@@ -170,6 +196,12 @@ def _distinct(said: Sequence[Why]) -> tuple[Why, ...]:
         text = f"{detail} ({len(same)} joins)" if len(same) > 1 else detail
         ranked.append((rounds[kind], Why(kind, text, tuple(dict.fromkeys(i for why in same for i in why.signatures)))))
     return tuple(why for _, why in sorted(ranked, key=lambda pair: pair[0]))
+
+
+def _telling(facts: Sequence[Fact]) -> Sequence[Fact]:
+    """Return the signatures that tell the cause: where some only quote the traceback of another, the quoted."""
+    quoters, quoted = quoting(facts)
+    return [fact for fact in facts if fact.id in quoted - quoters] or facts
 
 
 def _one_place(facts: Sequence[Fact]) -> bool:
@@ -188,7 +220,7 @@ def _majority(facts: Sequence[Fact], classifiers: Sequence[Callable[[Failure], A
     weights: dict[tuple[str, str], int] = {}
     answers: dict[tuple[str, str], Answer] = {}
     for fact in facts:
-        answer = classify(fact.failures[0], classifiers)
+        answer = classify(fact.failure, classifiers)
         weights[answer[:2]] = weights.get(answer[:2], 0) + len(fact.members)
         answers.setdefault(answer[:2], answer)
     return answers[max(weights, key=lambda kind: weights[kind])]
@@ -223,6 +255,18 @@ def _identify(
     return named
 
 
+def _with_waiting(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: set[str]) -> list[Cluster]:
+    """Return the clusters with their tests of earlier runs that were not run now: neither passed nor failed."""
+    import msgspec  # noqa: PLC0415
+
+    ran = passed.union(*(cluster.tests for cluster in clusters))
+    missing = {cluster.id: sorted(cluster.tests - ran)[:MAX_WAITING] for cluster in known if cluster.last.seen != "fixed"}
+    return [
+        msgspec.structs.replace(cluster, waiting=tuple(missing[cluster.id])) if missing.get(cluster.id) else cluster
+        for cluster in clusters
+    ]
+
+
 def muted(cluster: str, given: Given) -> Muted | None:
     """Return the mute that holds for a cluster today."""
     for mute in reversed(given.aliases.mutes):
@@ -243,9 +287,12 @@ def _fixed(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: s
             seen="fixed",
             count=0,
             tests=tuple(sorted(cluster.tests & passed)),
+            waiting=tuple(sorted(cluster.tests - passed)[:MAX_WAITING]),
             since=cluster.since,
             runs=cluster.runs,
         )
         for cluster in known
         if cluster.id not in present and cluster.last.seen != "fixed" and cluster.tests & passed
+        # What was interrupted was not broken.
+        if cluster.last.category != INTERRUPTED
     ]

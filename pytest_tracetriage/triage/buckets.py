@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 MAX_BUCKETS = 5
 COVERAGE = 0.8
+INTERRUPTED = "INTERRUPTED"
+"""The category of tests that somebody stopped: nothing has to be done about them."""
 
 LABELS = {
     "API_MISUSE": "calls that do not fit", "ASSERTION": "wrong results", "COLLECTION": "modules that cannot be collected", "CRASH": "crashed processes",
@@ -23,8 +25,8 @@ LABELS = {
 
 
 def impact(cluster: Cluster) -> float:
-    """Return tests x blocked runs x recency. What fails now is recent (1), what is muted or fixed weighs nothing."""
-    if cluster.muted is not None or cluster.seen == "fixed":
+    """Return tests x blocked runs x recency. What fails now is recent (1), what is muted, fixed or was interrupted weighs nothing."""
+    if cluster.muted is not None or cluster.seen == "fixed" or cluster.category == INTERRUPTED:
         return 0.0
     return float(cluster.count * (1 + min(cluster.runs, 20)))
 

@@ -1,6 +1,6 @@
 """Hard evidence that two signatures are one failure seen twice: it joins whatever the words say.
 
-The same resource, the same broken fixture, or the very error of the one standing inside the other: as its cause, as a member of
+The same resource, the same broken fixture, a `setup()` that pytest no longer calls, or the very error of the one standing inside the other: as its cause, as a member of
 its exception group, or in a traceback that its message quotes (a subprocess's stderr, a remote worker).
 """
 
@@ -47,6 +47,8 @@ _NETWORK = frozenset(
     ]
 )
 _FILE = re.compile(r'^\s*File "([^"\n]+)", line \d+, in (.+?)\s*$')
+_TRACEBACK = "Traceback (most recent call last)"
+_CHAINED = ("The above exception was the direct cause of", "During handling of the above exception, another")
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Failed|Timeout))(?:: (.*))?$")
 
 
@@ -55,13 +57,13 @@ def links(facts: Sequence[Fact]) -> list[Link]:
     found: list[Link] = []
     bearers: dict[tuple[str, str], str] = {}
     for fact in facts:
-        for kind, detail in dict.fromkeys(_marks(fact.failures[0])):
+        for kind, detail in dict.fromkeys(_marks(fact.failure)):
             first = bearers.setdefault((kind, detail), fact.id)
             if first != fact.id:
                 found.append(Link(first, fact.id, kind, detail))
-    own = {_signed(failure.errors[0]): fact.id for fact in reversed(facts) for failure in fact.failures[:1] if failure.errors}
+    own = _own(facts)
     for fact in facts:
-        for kind, signed in _inside(fact.failures[0]):
+        for kind, signed in _inside(fact.failure):
             other = own.get(signed)
             if other is not None and other != fact.id:
                 found.append(Link(other, fact.id, kind, " ".join(part for part in (signed[0], signed[2]) if part)))
@@ -77,6 +79,8 @@ def _marks(failure: Failure) -> Iterator[tuple[str, str]]:
     """Yield (kind, detail) of the resources and fixtures that a failure names."""
     if failure.fixture and failure.phase == "setup" and failure.errors:
         yield "shared fixture", f"{failure.fixture} raises {bare(failure.errors[0].type)}"
+    if failure.uncalled is not None:
+        yield "setup() not called", "nose-style, which pytest 8 no longer calls"
     for error in failure.errors:
         message = error.message[:4_000]
         if bare(error.type) in _NETWORK and (server := server_named(message)):
@@ -107,23 +111,72 @@ def _inside(failure: Failure) -> Iterator[tuple[str, Signed]]:
         elif error.link == "member":
             yield "exception group", _signed(error)
     for error in failure.errors:
-        if "Traceback (most recent call last)" in error.message:
+        if _TRACEBACK in error.message:
             yield from (("quoted traceback", signed) for signed in quoted(error.message))
+
+
+class Quoted(NamedTuple):
+    """An error whose traceback a text quotes: bare type, first line of its message, the functions on its stack."""
+
+    type: str
+    message: str
+    functions: tuple[str, ...]
 
 
 def quoted(message: str) -> list[Signed]:
     """Return the errors whose tracebacks a text quotes, by type, each function on their stack, and masked message."""
-    found: list[Signed] = []
+    return [
+        (error.type, function, mask(error.message))
+        for error in _quotations(message)
+        if error is not None
+        for function in reversed(error.functions)
+    ]
+
+
+def quoted_error(failure: Failure) -> Quoted | None:
+    """Return the error that a failure's messages quote, None where they quote none or several. Of a chain the last counts."""
+    found: dict[tuple[str, str], Quoted] = {}
+    for error in failure.errors:
+        if _TRACEBACK in error.message:
+            last: Quoted | None = None
+            for quotation in _quotations(error.message):
+                if quotation is None:  # what was read so far led to what follows
+                    last = None
+                    continue
+                if last is not None:
+                    found[last[:2]] = last
+                last = quotation
+            if last is not None:
+                found[last[:2]] = last
+    return next(iter(found.values())) if len(found) == 1 else None
+
+
+def quoting(facts: Sequence[Fact]) -> tuple[frozenset[str], frozenset[str]]:
+    """Return the ids of (signatures that quote another's error, signatures whose error is quoted by another)."""
+    inside = [(fact.id, signed) for fact in facts for kind, signed in _inside(fact.failure) if kind == "quoted traceback"]
+    if not inside:
+        return frozenset(), frozenset()
+    own = _own(facts)
+    pairs = [(quoter, own[signed]) for quoter, signed in inside if signed in own and own[signed] != quoter]
+    return frozenset(quoter for quoter, _ in pairs), frozenset(other for _, other in pairs)
+
+
+def _own(facts: Sequence[Fact]) -> dict[Signed, str]:
+    return {_signed(fact.failure.errors[0]): fact.id for fact in reversed(facts) if fact.failure.errors}
+
+
+def _quotations(message: str) -> Iterator[Quoted | None]:
+    """Yield the errors whose tracebacks a text quotes, None between two of one chain."""
     functions: list[str] = []
     inside = False
     for line in message[:40_000].splitlines():
         text = re.sub(r"^[\s|E>]*(?=Traceback \(most|File \"|[A-Za-z_])", "", line)
-        if text.startswith("Traceback (most recent call last)"):
+        if text.startswith(_TRACEBACK):
             inside, functions = True, []
         elif inside and (frame := _FILE.match(text)):
             functions.append(frame[2])
         elif inside and functions and (raised := _RAISED.match(text)):
-            said = mask(first_line(raised[2] or ""))
-            found += [(bare(raised[1]), function, said) for function in reversed(functions)]
+            yield Quoted(bare(raised[1]), first_line(raised[2] or ""), tuple(functions))
             inside = False
-    return found
+        elif text.startswith(_CHAINED):
+            yield None

@@ -22,6 +22,14 @@ class Fact:
     failures: tuple[Failure, ...]
     samples: tuple[Sample, ...]
 
+    @property
+    def failure(self) -> Failure:
+        """Return the failure that stands for all: the first, unless another tells of a `setup()` that was not called.
+
+        A text source of the same test cannot know that.
+        """
+        return next((failure for failure in self.failures if failure.uncalled is not None), self.failures[0])
+
 
 @dataclass(frozen=True)
 class Group:

@@ -37,8 +37,10 @@ class _State:
     version: dict[int, int]
     base: float
     sparse: bool
-    apart: list[frozenset[int]]
+    apart: list[dict[int, str]]
     resources: dict[int, frozenset[str]]
+    uncalled: frozenset[int]
+    """Which signatures are of a `setup()` that was not called."""
     why: dict[int, list[Why]] = field(default_factory=dict)
     heap: list[tuple[float, int, int, int, int]] = field(default_factory=list)
 
@@ -46,13 +48,13 @@ class _State:
 def join(
     facts: Sequence[Fact],
     must: Iterable[tuple[str, str, str]],
-    cannot: Iterable[frozenset[str]],
+    cannot: Iterable[Mapping[str, str]],
     sources: Mapping[str, tuple[int, str]],
 ) -> list[Group]:
     """Return the facts (sorted by id) as groups, with the evidence of each join.
 
-    `must` are pairs of signature ids with their reason, `cannot` sets of ids of which no two may share a group (it wins),
-    `sources` the (first line, text) of test functions by content hash.
+    `must` are pairs of signature ids with their reason, `cannot` what was split, as the part of each id: no two of different
+    parts may share a group (it wins), `sources` the (first line, text) of test functions by content hash.
     """
     if not facts:
         return []
@@ -67,7 +69,8 @@ def join(
         base=base,
         sparse=len(facts) > ALL_PAIRS,
         resources={number: resources(fact) for number, fact in enumerate(facts)},
-        apart=[frozenset(index[i] for i in group if i in index) for group in cannot],
+        uncalled=frozenset(number for number, fact in enumerate(facts) if fact.failure.uncalled is not None),
+        apart=[{index[i]: part for i, part in parts.items() if i in index} for parts in cannot],
     )
     pairs = candidates(built)
     home = {number: number for number in range(len(facts))}
@@ -97,13 +100,23 @@ def _join_hard(state: _State, home: dict[int, int], left: int, right: int, why: 
 
 def _forbidden(state: _State, left: int, right: int) -> bool:
     ours, theirs = state.members[left], state.members[right]
-    return any(any(member in group for member in ours) and any(member in group for member in theirs) for group in state.apart)
+    for parts in state.apart:
+        here = {parts[member] for member in ours if member in parts}
+        there = {parts[member] for member in theirs if member in parts}
+        if len(here | there) > 1 and here and there:
+            return True
+    return False
 
 
 def _different_resources(state: _State, left: int, right: int) -> bool:
     ours: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[left]))
     theirs: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[right]))
     return bool(ours and theirs) and not ours & theirs
+
+
+def _one_uncalled(state: _State, left: int, right: int) -> bool:
+    """Return whether only one side is of a `setup()` that was not called: an attribute more or less is what the words say."""
+    return state.uncalled.isdisjoint(state.members[left]) != state.uncalled.isdisjoint(state.members[right])
 
 
 def candidates(built: Sequence[Vector]) -> list[tuple[int, int]]:
@@ -149,7 +162,7 @@ def _agglomerate(state: _State, pairs: Iterable[tuple[int, int]], facts: Sequenc
             or j not in state.members
         ):
             continue
-        if _forbidden(state, i, j) or _different_resources(state, i, j):
+        if _forbidden(state, i, j) or _different_resources(state, i, j) or _one_uncalled(state, i, j):
             continue
         signatures = (facts[state.members[i][0]].id, facts[state.members[j][0]].id)
         said = [Why(kind, detail, signatures) for kind, detail in explain(state.vectors[i], state.vectors[j])[:3]]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.triage.evidence import quoted_error
 from pytest_tracetriage.triage.signature import Key, first_line, mask, place
 
 if TYPE_CHECKING:
@@ -19,9 +20,13 @@ def name(key: Key, failures: Sequence[Failure], *, placed: bool = True) -> str:
 
     Without `placed` the place is left out: the cluster's tests fail in many.
     """
-    where = _where(key, failures) if placed else ""
-    what = _message(key, failures)
-    text = key.type + (f" in {where}" if where else "") + (f": {what}" if what else "")
+    kind, where, what = key.type, _where(key, failures) if placed else "", _message(key, failures)
+    told = {quoted_error(failure) for failure in failures}
+    if (setup := failures[0].uncalled) is not None:
+        where, what = "", f"pytest 8 no longer calls setup() of {setup.qualname.rpartition('.')[0] or setup.file}"
+    elif len(told) == 1 and (error := told.pop()) is not None:
+        kind, where, what = error.type, error.functions[-1], f"{error.message or 'raised'}, quoted by {key.type}"
+    text = kind + (f" in {where}" if where else "") + (f": {what}" if what else "")
     text = "".join(character if character.isprintable() else " " for character in text)
     return text if len(text) <= MAX_NAME else text[: MAX_NAME - 1].rstrip() + "…"
 

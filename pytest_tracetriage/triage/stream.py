@@ -57,7 +57,7 @@ _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_frames = msgspec.json.Decoder(tuple[Frame, ...]).decode
 _decode_trace = msgspec.json.Decoder(Trace).decode
 _decode_source = msgspec.json.Decoder(FunctionSource).decode
-_RECORDS = {"start", "span", "metric"}
+_RECORDS = {"start", "span", "metric", "warning"}
 
 
 def summarize_lines(

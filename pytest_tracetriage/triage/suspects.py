@@ -23,8 +23,11 @@ MAX_SUSPECTS = 10
 Place = tuple[str, str]
 
 
-def suspects(facts: Sequence[Fact]) -> tuple[Suspect, ...]:
-    """Return at most ten suspects of a cluster, the most suspicious first. A signature weighs the root of its tests."""
+def suspects(facts: Sequence[Fact], count: int) -> tuple[Suspect, ...]:
+    """Return at most ten suspects of a cluster of `count` tests, the most suspicious first.
+
+    `facts` are the signatures that tell its cause. A signature weighs the root of its tests.
+    """
     total = math.fsum(math.sqrt(max(1, len(fact.members))) for fact in facts)
     scores: dict[Place, list[float]] = {}
     tests: dict[Place, int] = {}
@@ -43,7 +46,6 @@ def suspects(facts: Sequence[Fact]) -> tuple[Suspect, ...]:
                 met.add(where)
         for where in met:
             tests[where] = tests.get(where, 0) + len(fact.members)
-    count = sum(len(fact.members) for fact in facts)
     ranked = sorted(scores, key=lambda where: (-round(math.fsum(scores[where]), 9), where))
     found = [
         Suspect(
@@ -55,7 +57,26 @@ def suspects(facts: Sequence[Fact]) -> tuple[Suspect, ...]:
         )
         for where in ranked[:MAX_SUSPECTS]
     ]
-    return tuple(found) or _test_place(facts[0])
+    return _uncalled(facts, count) or tuple(found) or _test_place(facts[0])
+
+
+def _uncalled(facts: Sequence[Fact], count: int) -> tuple[Suspect, ...]:
+    """Return the `setup()`s that pytest no longer calls, those that most tests miss first."""
+    tests: dict[Frame, int] = {}
+    for fact in facts:
+        if (setup := fact.failure.uncalled) is not None:
+            tests[setup] = tests.get(setup, 0) + len(fact.members)
+    ranked = sorted(tests, key=lambda setup: (-tests[setup], setup.file, setup.line))
+    return tuple(
+        Suspect(
+            file=setup.file,
+            function=setup.qualname,
+            line=setup.line,
+            score=round(tests[setup] / count, 4),
+            evidence=f"not called for {tests[setup]} of {count} tests",
+        )
+        for setup in ranked[:MAX_SUSPECTS]
+    )
 
 
 def _innermost_first(failure: Failure) -> list[Frame]:

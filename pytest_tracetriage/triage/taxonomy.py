@@ -9,6 +9,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.model.trace import Error
+from pytest_tracetriage.triage.evidence import quoted_error
 from pytest_tracetriage.triage.signature import bare, first_line, own_frame, place, root_cause
 
 if TYPE_CHECKING:
@@ -16,7 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.config import CustomRule
     from pytest_tracetriage.model.analysis import Owner
-    from pytest_tracetriage.model.trace import Error, Failure
+    from pytest_tracetriage.model.trace import Failure, Frame
 
 Answer = tuple[str, "Owner", str]
 
@@ -26,6 +28,7 @@ class Rule:
     """What is given must match: `types` one of the bare type names of the chain, `message` and `file` by search, `phase`.
 
     `owner` "place" means whoever owns the deepest frame: the product where the application was reached, else the test.
+    `uncalled`: a `setup()` that pytest no longer calls would have set what is missing.
     """
 
     category: str
@@ -34,6 +37,7 @@ class Rule:
     message: str = ""
     file: str = ""
     phase: str = ""
+    uncalled: bool = False
 
 
 def _types(names: str) -> frozenset[str]:
@@ -70,6 +74,7 @@ RULES: tuple[Rule, ...] = (
     Rule("FIXTURE", "test", message=r"^fixture '[^']+' not found|ScopeMismatch"),
     Rule("COLLECTION", "test", message=r"import file mismatch|duplicate parametrization|function uses no argument|Using @pytest\.", phase="collect"),
     Rule("SYNTAX", "place", _types("SyntaxError IndentationError TabError")),
+    Rule("FIXTURE", "test", _types("AttributeError NameError"), uncalled=True),
     # files and rights
     Rule("PERMISSION", "infrastructure", _types("PermissionError")),
     Rule("PERMISSION", "infrastructure", message=r"Permission denied|Operation not permitted"),
@@ -123,12 +128,22 @@ def classify(failure: Failure, before: Sequence[Callable[[Failure], Answer | Non
         answer = ask(failure)
         if answer is not None:
             return answer
-    chain = _explicit_chain(failure)
+    found = _by_rules(failure, _explicit_chain(failure))
+    if found is None or found[0] == "ASSERTION":
+        # That a subprocess failed, or should not have, says less than the error that it died of.
+        told = quoted_error(failure)
+        error = Error(told.type, told.message) if told is not None else None
+        inner = _by_rules(failure, (error,)) if error is not None else None
+        if inner is not None:
+            return inner[0], inner[1], f"quoted traceback: {inner[2]}"
+    return found or ("ERROR", _owner("place", failure), _first_evidence(failure))
+
+
+def _by_rules(failure: Failure, chain: Sequence[Error]) -> Answer | None:
     for rule in RULES:
-        evidence = _match(rule, failure, chain)
-        if evidence:
+        if evidence := _match(rule, failure, chain):
             return _fixture_or(rule, failure, evidence)
-    return "ERROR", _owner("place", failure), _first_evidence(failure)
+    return None
 
 
 def project_rules(rules: Iterable[CustomRule]) -> Callable[[Failure], Answer | None]:
@@ -178,7 +193,7 @@ def _explicit_chain(failure: Failure) -> tuple[Error, ...]:
 
 
 def _match(rule: Rule, failure: Failure, chain: Sequence[Error]) -> str:
-    if rule.phase and rule.phase != failure.phase:
+    if (rule.phase and rule.phase != failure.phase) or (rule.uncalled and failure.uncalled is None):
         return ""
     if not chain:
         found = re.search(rule.message, failure.text[:2_000], re.MULTILINE) if rule.message and not rule.types else None
@@ -198,8 +213,23 @@ def _match(rule: Rule, failure: Failure, chain: Sequence[Error]) -> str:
             if not any(re.search(rule.file, frame.file) for frame in error.frames):
                 continue
             evidence.append(f"file {rule.file}")
+        if failure.uncalled is not None and rule.uncalled:
+            evidence.append(_left_out(failure.uncalled))
         return " and ".join(evidence)
     return ""
+
+
+def _left_out(setup: Frame) -> str:
+    kind = setup.qualname.rpartition(".")[0]
+    whose = f"class {kind}" if kind else f"module {setup.file}"
+    return f"{whose} defines setup(), which pytest 8 no longer calls"
+
+
+def fix(category: str, failure: Failure) -> str:
+    """Return what a failure of this category usually calls for, in words."""
+    if failure.uncalled is not None and category == "FIXTURE":
+        return f"{_left_out(failure.uncalled)}; rename to {'setup_method' if failure.uncalled.qualname != 'setup' else 'setup_module'}"
+    return FIXES.get(category, "")
 
 
 def _is_plain_assertion(error: Error) -> bool:

@@ -14,7 +14,7 @@ import pytest
 
 from pytest_tracetriage.model.analysis import Analysis
 from pytest_tracetriage.model.run import Run
-from pytest_tracetriage.model.trace import Record, Source, Span, Start, Trace
+from pytest_tracetriage.model.trace import Record, Source, Span, Start, Trace, Warned
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -181,6 +181,11 @@ class Suite:
     @property
     def spans(self) -> list[Span]:
         return [record for record in self.records if isinstance(record, Span)]
+
+    def warnings(self, name: str) -> list[Warned]:
+        """Return the warnings of the one trace whose node id ends with `name`."""
+        trace = self.trace(name).id
+        return [record for record in self.records if isinstance(record, Warned) and record.trace == trace]
 
     @property
     def sources(self) -> list[Source]:

@@ -171,7 +171,7 @@ def test_long_output_is_cut_in_its_middle_and_says_so(suite):
 
 
 def test_warnings_with_their_place(suite):
-    first, second = suite.trace("::test_warns").warnings
+    first, second = suite.warnings("::test_warns")
 
     assert (first.category, first.message, first.file) == ("DeprecationWarning", "old way", "test_a.py")
     assert (second.category, second.message) == ("UserWarning", "odd")
@@ -179,13 +179,13 @@ def test_warnings_with_their_place(suite):
 
 
 def test_warnings_are_bounded(suite):
-    found = suite.trace("::test_warns_much").warnings
+    found = suite.warnings("::test_warns_much")
 
     assert [warned.message for warned in found] == [f"number {n}" for n in range(20)]
 
 
 def test_ids_are_unique_and_short(suite):
-    ids = [record.id for record in suite.records]
+    ids = [record.id for record in (*suite.traces, *suite.spans, *suite.sources)]
 
     assert len(ids) == len(set(ids))
     assert all(0 < len(identity) < 256 for identity in ids)

@@ -105,7 +105,7 @@ def test_the_stand_in_is_where_the_secret_was(suite):
     assert STAND_IN.search(suite.trace("::test_child_prints").sections[0][1])
     assert STAND_IN.search(dict(suite.trace("::test_log").sections)["Captured log call"])
     assert STAND_IN.search(suite.trace("::test_source_line").failure.errors[0].frames[-1].code)
-    assert STAND_IN.search(suite.trace("::test_warning").warnings[0].message)
+    assert STAND_IN.search(suite.warnings("::test_warning")[0].message)
     assert STAND_IN.search(suite.trace("::test_note").failure.errors[0].notes[0])
     assert STAND_IN.search(suite.trace("::test_cause").failure.errors[1].message)
     assert STAND_IN.search(suite.trace("::test_skip").reason)
@@ -138,7 +138,7 @@ def test_numbers_and_short_values_stay(suite):
 def test_equal_secrets_have_equal_stand_ins(suite):
     stand_in = STAND_IN.search(suite.trace("::test_message").failure.errors[0].message)[0]
 
-    assert stand_in in suite.trace("::test_warning").warnings[0].message
+    assert stand_in in suite.warnings("::test_warning")[0].message
     assert stand_in in suite.trace("::test_skip").reason
     before = stand_in
     suite.run("test_a.py", "-k", "test_message", env=ENV)

@@ -57,7 +57,7 @@ HOSTILE = {
 
 def analysis(*clusters, **totals):
     count = sum(cluster.count for cluster in clusters)
-    kept = [cluster for cluster in clusters if cluster.seen != "fixed" and cluster.muted is None]
+    kept = [c for c in clusters if c.seen != "fixed" and c.muted is None and c.category != "INTERRUPTED"]
     bucket = (Bucket("product: unexpected data", count, tuple(c.id for c in kept)),) if kept else ()
     return Analysis(
         (), Totals(**{"tests": 9, "passed": 9 - count, "failed": count, "failures": count, **totals}), bucket, clusters, ()
@@ -77,4 +77,5 @@ def poisoned(text):
         exemplar=Exemplar(f"tests/test_a.py::test[{text}]", Failure("call", (error,), fixture=text), text),
         classified=f"message {text!r}",
         codeowners=("@carts",),
+        fix=text,
     )

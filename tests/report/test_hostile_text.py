@@ -8,6 +8,7 @@ import re
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from markdown_it import MarkdownIt
 from samples import HOSTILE, analysis, poisoned
 
 from pytest_tracetriage.model.analysis import Problem
@@ -115,7 +116,7 @@ def test_problems_of_hostile_files():
     import msgspec
 
     found = msgspec.structs.replace(analysis(), problems=(Problem("a`b`|<x>@you\x1b[31m.jsonl", 3, "bad <b>`@you` \x1b[31m"),))
-    assert_harmless(analysis_markdown(found), ["# TraceTriage&#58; 9 tests, no failures", "## Problems of the input"])
+    assert_harmless(analysis_markdown(found), ["# TraceTriage: 9 tests, no failures", "## Problems of the input"])
     (line,) = terminal.problems(found)
     assert line[0][0].isprintable()
 
@@ -134,16 +135,97 @@ def test_a_block_holds_what_it_is_given(text):
     assert outside(f"before\n{code_block(text, 'sh')}\nafter") == ["before", "after"]
 
 
-@_quick
-@given(_text)
-def test_no_character_of_markdown_is_left(text):
-    assert not re.search(r"[`*_\[\]<>@|~\\]", markdown(text))
+MARKDOWN = MarkdownIt("commonmark").enable(["table", "strikethrough"])
+POSITIONS = {
+    "heading": "### ID {}",
+    "start of a line": "{}",
+    "list": "- {}",
+    "behind a label": "- Fix: {}, by us",
+    "strong": "- **{}**: 3",
+    "parentheses": "x ({})(y)",
+    "cell": "| a | b |\n| - | - |\n| {} | c |",
+}
+ACTIVE = [
+    *HOSTILE.values(),
+    "# title #",
+    "1. one",
+    "- item",
+    "> quote",
+    "    code",
+    "---",
+    "===",
+    "[x]: https://evil.example",
+    "[a]",
+    "[a][b]",
+    "![a](b)",
+    "<https://evil.example>",
+    "<?php ?>",
+    "__a__ _b_",
+    "*a*b*c*",
+    "a\\",
+    "\\<b>",
+    "&lt;b&gt; &#60;",
+    "~~~ sh",
+    "a | b\n--- | ---",
+    "`",
+    "mailto:a@b.example",
+]
+
+
+def shown(text):
+    """What a reader sees of a text that a parser made of Markdown, and which formatting it found."""
+    tokens = [token for block in MARKDOWN.parse(text) for token in [block, *(block.children or [])]]
+    kinds = [token.type for token in tokens if token.type not in {"inline", "text"}]
+    return "".join(token.content for token in tokens if token.type == "text").replace("\u200b", ""), kinds
+
+
+@pytest.mark.parametrize("position", POSITIONS)
+@pytest.mark.parametrize("text", ACTIVE)
+def test_markdown_shows_what_it_is_given(position, text):
+    assert_shown(POSITIONS[position], text)
+
+
+@settings(_quick, max_examples=300)
+@given(st.sampled_from(list(POSITIONS.values())), _text)
+def test_markdown_shows_whatever_it_is_given(position, text):
+    assert_shown(position, text)
+
+
+def assert_shown(position, text):
+    text = printable(text).strip() or "text"  # no emphasis of ours would close behind a space
+    wanted, kinds = shown(position.format("xy"))
+    found, found_kinds = shown(position.format(markdown(text)))
+    assert found_kinds == kinds
+    assert "".join(found.split()) == "".join(wanted.replace("xy", text).split())
+
+
+@pytest.mark.parametrize(
+    "text", ["@ann", "a@b.example", "#12", "org/repo#2", "GH-3", "https://evil.example", "www.evil.example"]
+)
+def test_what_renderers_link_by_themselves_is_broken_up(text):
+    """They look for it in the text that they have rendered, so an entity alone does not help against mentions."""
+    written = markdown(text)
+    assert re.search(r"&#8203;|:(?<!:)|&#58;//|www&#46;", written)
+    assert not re.search(r"@\w|#\d+$|GH-\d|://|www\.", html.unescape(written) if "8203" in written else written)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "KeyError in Cart.total: missing 'sku' (3 of 4), expected -> got",
+        "assert raw_decode(x)[0] == a < b - c, 2 * 3",
+        "TraceTriage: 42 failures -> 4 root causes (1 muted)",
+        r"C:\Users\ann and list[int] + 1.5 = {'a': 1}!",
+    ],
+)
+def test_what_means_nothing_to_markdown_is_left_alone(text):
+    assert markdown(text) == text
 
 
 @_quick
 @given(st.text(st.characters(codec="utf-8", exclude_characters="&")))
 def test_markdown_loses_nothing(text):
-    assert html.unescape(markdown(text)) == printable(text)
+    assert html.unescape(markdown(text)).replace("\u200b", "") == printable(text)
 
 
 @pytest.mark.parametrize("command", ["pytest 'tests/test_a.py::test[a|b]'", r"pytest 'tests/test_a.py::test[a\b]'"])

@@ -7,14 +7,16 @@ from msgspec.structs import replace
 from samples import CLUSTER, FAILURE, OTHER, analysis
 
 from pytest_tracetriage.model.analysis import Exemplar, Muted, Problem, Signature
-from pytest_tracetriage.model.trace import Error, Failure, Frame, Source
+from pytest_tracetriage.model.trace import Error, Failure, Frame, Source, Trace
 from pytest_tracetriage.report import terminal
 from pytest_tracetriage.report.markdown import analysis_markdown
 from pytest_tracetriage.report.prompt import cluster_prompt
+from pytest_tracetriage.report.show import cluster_lines, trace_lines
 from pytest_tracetriage.report.traceback import render_long, render_short
 
 MUTED = replace(OTHER, muted=Muted("ann", "ticket 7", "2030-01-01"))
 FIXED = replace(OTHER, seen="fixed", count=0, since="a41f2c9")
+STOPPED = replace(OTHER, category="INTERRUPTED")
 
 
 def text_of(lines):
@@ -33,6 +35,8 @@ def text_of(lines):
         ((CLUSTER, MUTED), {}, "TraceTriage: 3 failures -> 2 root causes (2 new, 1 muted)"),
         ((CLUSTER, FIXED), {}, "TraceTriage: 2 failures -> 1 root cause (1 new, 1 fixed)"),
         ((), {"flaky": 2}, "TraceTriage: 9 tests, no failures (2 attempts run again)"),
+        ((STOPPED,), {"failures": 0}, "TraceTriage: 9 tests, no failures (interrupted in test_add)"),
+        ((CLUSTER, STOPPED), {"failures": 2}, "TraceTriage: 2 failures -> 1 root cause (1 new, interrupted in test_add)"),
     ],
 )
 def test_the_headline(clusters, totals, expected):
@@ -48,6 +52,59 @@ def test_a_block_answers_which_how_many_where_and_whose():
     for words in ("shop/cart.py:88", "owner @carts", "tests/test_cart.py::test_total[summer]"):
         assert words in text
     assert lines[-1] == "again: pytest --tracetriage-rerun=KT7Q2 · more: tracetriage show KT7Q2"
+
+
+@pytest.mark.parametrize("width", [50, 60, 80])
+def test_the_last_line_fits_the_terminal(width):
+    lines = text_of(terminal.body(analysis(CLUSTER), width)).splitlines()
+    hints = lines[next(n for n, line in enumerate(lines) if line.startswith("again:")) :]
+    assert all(len(line) <= width for line in hints)
+    assert " · ".join(hints) == "again: pytest --tracetriage-rerun=KT7Q2 · more: tracetriage show KT7Q2"
+
+
+def test_what_was_interrupted_is_not_listed_as_a_cause():
+    assert "M2RDE" not in text_of(terminal.body(analysis(CLUSTER, STOPPED), 80))
+    assert "M2RDE" not in analysis_markdown(analysis(CLUSTER, STOPPED)).partition("## Root causes")[2]
+
+
+@pytest.mark.parametrize(
+    ("tests", "unit"),
+    [
+        (("a.py", "b.py"), "module"),
+        (("a.py", "b.txt"), "file"),
+        (("a.py", "b.py::test_b"), "test"),
+        (("a.py::T", "b.py::T"), "test"),
+    ],
+)
+def test_what_could_not_be_collected_is_counted_as_what_it_is(tests, unit):
+    cluster = replace(CLUSTER, tests=tests)
+    assert f"2 {unit}s" in text_of(terminal.body(analysis(cluster), 80))
+    assert f"2 {unit}s" in text_of(cluster_lines(cluster, "KT7Q2", {}, "run"))
+    assert cluster_prompt(cluster, "KT7Q2").splitlines()[2].startswith(f"2 {unit}s fail from one cause")
+    text = analysis_markdown(analysis(cluster))
+    assert f"- {unit.capitalize()}s: 2" in text
+    assert f"**: 2 {unit}s (" in text
+
+
+@pytest.mark.parametrize(("count", "by_name"), [(1, False), (5, False), (6, True), (400, True)])
+def test_beyond_a_handful_the_tests_are_run_again_by_their_cluster(count, by_name):
+    cluster = replace(CLUSTER, tests=tuple(f"t.py::t{n}" for n in range(count)), count=count)
+    shown = text_of(cluster_lines(cluster, "KT7Q2", {}, "run"))
+    report = analysis_markdown(analysis(cluster)).partition("## Validation")[2]
+    assert "--tracetriage-rerun=KT7Q2" in shown
+    assert ("pytest t.py::t0" in shown) != by_name
+    assert ("pytest --tracetriage-rerun=KT7Q2" in report) == by_name
+    assert ("pytest t.py::t0" in report) != by_name
+
+
+def test_a_parameter_is_no_fixture():
+    trace = Trace(
+        "main.1", "t.py::t[NL]", "passed", fixtures={"country": 0.000012, "cache": 0.000003, "db": 1.5},
+        params={"country": "'NL'", "db": "'postgres'"},
+    )  # fmt: skip
+    text = text_of(trace_lines([trace], {}, "run", {}))
+    assert "fixtures  cache 0.000 s, db 1.500 s\n" in text
+    assert "country='NL'" in text
 
 
 @pytest.mark.parametrize("width", [50, 80, 120])

@@ -32,7 +32,7 @@ def failure(*errors, phase="call", **more):
 
 def fails(nodeid, *errors, **more):
     """The trace of a failing test."""
-    kept = {name: more.pop(name) for name in ("phase", "fixture", "text") if name in more}
+    kept = {name: more.pop(name) for name in ("phase", "fixture", "text", "uncalled") if name in more}
     found = failure(*errors, **kept)
     outcome = more.pop("outcome", "failed" if found.phase == "call" else "error")
     return Trace(id=f"t{next(_ids)}", nodeid=nodeid, outcome=outcome, failure=found, **more)

@@ -139,6 +139,72 @@ def test_after_a_split_each_signature_founds_its_own():
     assert {cluster.id: cluster.seen for cluster in found.clusters} == {sign("a"): "known", sign("b"): "new"}
 
 
+SPLIT = Aliases(splits=(Split((sign("a"), sign("b"))),))
+
+
+def test_what_was_split_off_does_not_join_what_history_knows_of_the_other_part():
+    """c was of the cluster a in an earlier run; today a passes, and b is not a again by way of c."""
+    known = remember(analysis_of(*refused("a", 3), *refused("c", 1)), analysis_of(*refused("a", 3), *refused("b", 2)))
+    found = analysis_of(*refused("b", 2), *refused("c", 1), known=known, aliases=SPLIT)
+    assert {cluster.id: len(cluster.tests) for cluster in found.clusters} == {sign("a"): 1, sign("b"): 2}
+
+
+def test_what_was_split_may_still_join_what_is_new():
+    known = remember(analysis_of(*refused("a", 3), *refused("b", 2)))
+    found = analysis_of(*refused("a", 3), *refused("b", 2), *refused("n", 1), known=known, aliases=SPLIT)
+    assert sorted(len(cluster.tests) for cluster in found.clusters) in ([2, 4], [3, 3])
+
+
+def test_a_join_after_a_split_holds():
+    known = remember(analysis_of(*refused("a", 3), *refused("b", 2), *alone("c", 1)))
+    third = sign("c", alone)
+    join = Join((third, sign("b")), signatures=(third, sign("b")))
+    aliases = Aliases(joins=(join,), splits=SPLIT.splits)
+    found = analysis_of(*refused("a", 3), *refused("b", 2), *alone("c", 1), known=known, aliases=aliases)
+    assert {cluster.id: len(cluster.tests) for cluster in found.clusters} == {sign("a"): 3, third: 3}
+
+
+# tests that were not run
+
+
+def test_the_tests_of_a_part_do_not_replace_those_of_the_whole():
+    known = remember(analysis_of(*refused("a", 4)))
+    part = only(analysis_of(*refused("a", 1), passes("tests/test_a.py::t[1]"), known=known, watch=known[0].tests))
+    assert (part.count, part.tests) == (1, ("tests/test_a.py::t[0]",))
+    assert part.waiting == ("tests/test_a.py::t[2]", "tests/test_a.py::t[3]"), "one passed"
+
+
+def test_what_fails_of_another_cause_now_waits_no_longer():
+    known = remember(analysis_of(*refused("a", 2)))
+    found = analysis_of(*refused("a", 1), fails("tests/test_a.py::t[1]", error("KeyError", "'x'", "shop/x.py:x")), known=known)
+    assert {cluster.waiting for cluster in found.clusters} == {()}
+
+
+def test_a_part_that_passes_leaves_the_rest_waiting():
+    known = remember(analysis_of(*refused("a", 2)))
+    fixed = only(analysis_of(passes("tests/test_a.py::t[0]"), known=known, watch=known[0].tests))
+    assert (fixed.seen, fixed.tests, fixed.waiting) == ("fixed", ("tests/test_a.py::t[0]",), ("tests/test_a.py::t[1]",))
+
+
+# interrupted
+
+
+def interrupted(nodeid="tests/test_a.py::t[0]"):
+    return fails(nodeid, error("KeyboardInterrupt", "", "shop/a.py:a"), outcome="stuck")
+
+
+def test_what_was_interrupted_is_no_failure():
+    found = analysis_of(*refused("a", 2, 1), interrupted())
+    assert found.totals.failures == 2
+    assert [len(bucket.clusters) for bucket in found.buckets] == [1]
+    assert {cluster.category for cluster in found.clusters} == {"NETWORK", "INTERRUPTED"}
+
+
+def test_what_was_interrupted_is_not_fixed_when_it_passes():
+    known = remember(analysis_of(interrupted()))
+    assert analysis_of(passes("tests/test_a.py::t[0]"), known=known, watch=known[0].tests).clusters == ()
+
+
 # fixed
 
 

@@ -65,6 +65,14 @@ HARD = {
             fixture="db (tests/conftest.py:4)",
         ),
     ],
+    "setup() not called": [
+        fails(
+            f"tests/test_{name}.py::T::t",
+            error("AttributeError", f"'T' object has no attribute '{name * 3}'", f"tests/test_{name}.py:t"),
+            uncalled=frame(f"tests/test_{name}.py:setup", qualname="T.setup"),
+        )
+        for name in "ab"
+    ],
     "same cause": [
         fails("tests/test_a.py::a", error("KeyError", "'sku'", "shop/cart.py:total")),
         fails(
@@ -161,6 +169,72 @@ NEAR = {
 def test_near_misses_stay_apart(name):
     groups = grouped(analysis_of(*NEAR[name]))
     assert len(groups) == 2
+
+
+def test_a_setup_that_was_not_called_is_no_missing_attribute():
+    """However alike the words are: that one has a cause of its own."""
+    missing = [
+        fails(
+            f"tests/test_a.py::t{n}", error("AttributeError", f"'T' object has no attribute 'k{'k' * n}'", "tests/test_a.py:t")
+        )
+        for n in range(2)
+    ]
+    left_out = fails(
+        "tests/test_a.py::s",
+        error("AttributeError", "'T' object has no attribute 'kkk'", "tests/test_a.py:t"),
+        uncalled=frame("tests/test_a.py:setup", qualname="T.setup"),
+    )
+    assert len(grouped(analysis_of(*missing))) == 1
+    assert {"tests/test_a.py::s"} in grouped(analysis_of(*missing, left_out))
+
+
+def printed(kind, message, function="load"):
+    return f'died:\nTraceback (most recent call last):\n  File "/srv/{function}.py", line 2, in {function}\n{kind}: {message}\n'
+
+
+def test_a_quoted_error_leads_the_cluster_of_those_that_quote_it():
+    direct = fails("tests/test_a.py::direct", error("KeyError", "'price'", "tests/test_a.py:direct", "shop/worker.py:load"))
+    launched = [
+        fails(f"tests/test_b.py::t{n}", error("sh.ErrorReturnCode_1", printed("KeyError", "'price'"), "shop/sh.py:run"))
+        for n in range(3)
+    ]
+    (cluster,) = analysis_of(direct, *launched).clusters
+    assert cluster.count == 4
+    assert cluster.name == "KeyError in load: missing 'price'"
+    assert (cluster.category, cluster.classified) == ("DATA_SHAPE", "type KeyError")
+    assert [(found.file, found.evidence) for found in cluster.suspects] == [
+        ("shop/worker.py", "in the traceback of 1 of 4 tests")
+    ]
+    assert cluster.exemplar.nodeid == "tests/test_a.py::direct"
+    assert cluster.id == signature_id(launched[0].failure), "the signature of most tests is the founder"
+
+
+def test_a_quoted_error_alone_gives_name_and_category():
+    launched = fails("tests/test_b.py::t", error("sh.ErrorReturnCode_1", printed("KeyError", "'price'"), "shop/sh.py:run"))
+    (cluster,) = analysis_of(launched).clusters
+    assert (cluster.category, cluster.classified) == ("DATA_SHAPE", "quoted traceback: type KeyError")
+    assert cluster.name == "KeyError in load: 'price', quoted by ErrorReturnCode_1"
+
+
+def test_of_a_quoted_chain_the_last_error_counts():
+    chain = printed("KeyError", "'price'") + "\nDuring handling of the above exception, another exception occurred:\n\n"
+    launched = fails(
+        "tests/test_b.py::t", error("ErrorReturnCode_1", chain + printed("TypeError", "None + 1"), "shop/sh.py:run")
+    )
+    (cluster,) = analysis_of(launched).clusters
+    assert cluster.category == "TYPE_MISMATCH"
+
+
+def test_of_several_quoted_errors_none_counts():
+    both = printed("KeyError", "'price'") + printed("TypeError", "None + 1")
+    (cluster,) = analysis_of(fails("tests/test_b.py::t", error("ErrorReturnCode_1", both, "shop/sh.py:run"))).clusters
+    assert cluster.category == "ERROR"
+
+
+def test_a_quoted_error_does_not_outdo_what_is_known():
+    late = fails("tests/test_b.py::t", error("TimeoutExpired", printed("KeyError", "'price'"), "shop/sh.py:run"))
+    (cluster,) = analysis_of(late).clusters
+    assert cluster.category == "TIMEOUT"
 
 
 def test_the_same_failure_in_many_tests_is_one_cluster_that_says_so():

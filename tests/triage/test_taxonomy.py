@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from making import analysis_of, error, fails, failure, frame
 
 from pytest_tracetriage.config import CustomRule
+from pytest_tracetriage.triage.buckets import LABELS
 from pytest_tracetriage.triage.taxonomy import FIXES, RULES, classify, project_rules
 
 TEST = "tests/test_a.py:test_a"
@@ -100,6 +104,26 @@ def test_a_near_miss_is_something_else(category):
 @pytest.mark.parametrize("category", sorted({rule.category for rule in RULES} - {"INTERRUPTED"}))
 def test_every_category_says_what_it_calls_for(category):
     assert FIXES[category]
+
+
+REFERENCE = Path(__file__).parents[2] / "docs" / "reference" / "taxonomy.md"
+
+
+def rows(heading):
+    """The cells of the table under a heading of the reference, its first two lines left out."""
+    text = REFERENCE.read_text(encoding="utf-8").partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+    lines = [line for line in text.splitlines() if line.startswith("|")][2:]
+    return [[cell.strip().replace("\\|", "|") for cell in re.split(r"(?<!\\)\|", line)[1:-1]] for line in lines]
+
+
+def test_the_reference_lists_every_category_with_its_heading_and_fix():
+    found = {category: (heading, fix) for category, heading, _, fix in rows("Categories")}
+    assert found == {name: (LABELS[name], FIXES.get(name, "")) for name in {rule.category for rule in RULES} | {"ERROR"}}
+
+
+def test_the_reference_lists_every_rule_in_order():
+    found = [(category, types, message.strip("`")) for _, category, _, types, message, _ in rows("The rules, in order")]
+    assert found == [(rule.category, ", ".join(f"`{name}`" for name in sorted(rule.types)), rule.message) for rule in RULES]
 
 
 def test_what_no_rule_knows_is_an_error_with_its_type_as_evidence():
