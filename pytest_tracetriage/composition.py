@@ -134,7 +134,7 @@ def _analyse(config: pytest.Config, settings: Settings, folder: Path, recorder: 
     if red or config.pluginmanager.hasplugin("dsession"):
         totals, red = count_run(folder)
     else:
-        totals = totals_of(recorder.outcomes)
+        totals = totals_of({**recorder.outcomes, "passed": recorder.outcomes.get("passed", 0) + recorder.passes})
     if not red and _clean_past(settings.folder, folder.name):
         return totals, Analysis((Source(folder.name, "tracetriage"),), totals, (), (), ())
     from pytest_tracetriage.commands.pipeline import analyse_run  # noqa: PLC0415

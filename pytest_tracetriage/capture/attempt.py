@@ -29,15 +29,14 @@ class Attempt:
     pending: dict[str, tuple[Failure | None, str]] | None = None
     """Failure and signature by phase, of calls whose reports are still to come."""
 
-    def __init__(
-        self, item: pytest.Item, trace: str, nodeid: str, number: int, markers: tuple[Marker, ...], params: dict[str, str]
-    ) -> None:
+    number = 1
+    markers: tuple[Marker, ...] = ()
+    params: dict[str, str] = {}  # noqa: RUF012 - never changed, only replaced
+
+    def __init__(self, item: pytest.Item, trace: str, nodeid: str) -> None:
         self.item = item
         self.trace = trace
         self.nodeid = nodeid
-        self.number = number
         self.start = time.time()
         self.phases: dict[str, float] = {}
-        self.markers = markers
-        self.params = params
         self.own = len(item.own_markers)

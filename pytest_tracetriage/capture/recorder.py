@@ -53,7 +53,8 @@ class Recorder:
         self.exemplars = exemplars
         self.trouble = ""
         self.outcomes: dict[Outcome, int] = {}
-        """How many tests of this process ended how."""
+        """How many tests of this process ended how, beside `passes`."""
+        self.passes = 0
         self.red = False
         """Whether there is anything to triage, or to count more closely."""
         self.attempt: Attempt | None = None
@@ -113,7 +114,7 @@ class Recorder:
             return None
         if call.when == "setup" and attempt.phases:
             attempt = self._again(item)
-        attempt.phases[call.when] = int(call.duration * 1e6) / 1e6
+        attempt.phases[call.when] = call.duration
         return attempt
 
     def capture(
@@ -151,13 +152,14 @@ class Recorder:
                 failures = attempt.failures
                 if not rerun:
                     self.outcomes[attempt.outcome] = self.outcomes.get(attempt.outcome, 0) + 1
+                phases = {name: int(seconds * 1e6) / 1e6 for name, seconds in attempt.phases.items()}
                 self.writer.write(
                     Trace(
                         attempt.trace,
                         attempt.nodeid,
                         attempt.outcome,
                         attempt.start,
-                        attempt.phases,
+                        phases,
                         attempt.number,
                         rerun,
                         attempt.subtest,
@@ -172,6 +174,18 @@ class Recorder:
                 )
         except Exception as error:
             self.note(error)
+
+    def passed(self, attempt: Attempt) -> None:
+        """Write an attempt that raised nothing: mostly there is nothing to say of it."""
+        if attempt.markers or attempt.params or attempt.fixtures is not None:
+            self.finish()
+        else:
+            self.attempt = None
+            self.passes += 1
+            try:
+                self.writer.write_passed(attempt.trace, attempt.nodeid, attempt.start, attempt.phases)
+            except Exception as error:
+                self.note(error)
 
     def close(self) -> None:
         """Stop recording and remove the start slot."""
@@ -221,7 +235,13 @@ class Recorder:
             trace = self.latest = f"{self._worker}.{self._count}"
             nodeid, params = self._facts.names(item)
             markers = self._facts.markers(item)
-            attempt = self.attempt = Attempt(item, trace, nodeid, number, markers, params)
+            attempt = self.attempt = Attempt(item, trace, nodeid)
+            if number != 1:
+                attempt.number = number
+            if params:
+                attempt.params = params
+            if markers:
+                attempt.markers = markers
             if not self._watching and (markers or type(item) is not pytest.Function):
                 self._watch_if_unusual(item, markers)
             self.writer.begin(trace, nodeid, attempt.start)

@@ -14,19 +14,29 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.model.trace import Record, Start
+from pytest_tracetriage.model.trace import Record, Start, Trace
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 SLOT_SIZE = 4096
 SLOT_SUFFIX = ".running"
-_HEAD = struct.Struct("<Id")
-"""Length of the name that follows, and when the test was begun."""
-_pack = _HEAD.pack
+_SLOT_HEAD = struct.Struct("<Id")
+"""Length of what follows, and when the test was begun."""
+_pack = _SLOT_HEAD.pack
 
 _write = os.write
 _encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+class _Passed(msgspec.Struct, tag_field="record", tag="trace", gc=False):
+    """A `Trace` of which nothing else is known."""
+
+    id: str
+    nodeid: str
+    outcome: str
+    start: float
+    phases: dict[str, float]
 
 
 class Writer:
@@ -54,7 +64,19 @@ class Writer:
     def write(self, record: Record) -> None:
         """Write one record as one line."""
         try:
-            line = _encode(record) + b"\n"
+            self._append(_encode(record) + b"\n")
+        except (ValueError, TypeError) as error:
+            self._write_printable(record, error)
+
+    def write_passed(self, trace: str, nodeid: str, start: float, phases: dict[str, float]) -> None:
+        """Write the trace of a test of which nothing is known but its phases: `write` of a `Trace`, at half its cost."""
+        try:
+            self._append(_encode(_Passed(trace, nodeid, "passed", start, phases)) + b"\n")
+        except ValueError:
+            self.write(Trace(trace, nodeid, "passed", start, phases))
+
+    def _append(self, line: bytes) -> None:
+        try:
             if self._torn:
                 line = b"\n" + line
                 self._torn = False
@@ -63,8 +85,6 @@ class Writer:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         except OSError as error:
             self._fail(error)
-        except (ValueError, TypeError) as error:
-            self._write_printable(record, error)
 
     def _write_printable(self, record: Record, error: Exception) -> None:
         # Lone surrogates reach us from file names and test output; JSON cannot hold them.
@@ -87,7 +107,7 @@ class Writer:
         if slot is None or len(line) > SLOT_SIZE:
             self.write(Start(trace, nodeid, start))
         else:
-            slot[0 : len(line)] = line
+            slot[: len(line)] = line
 
     def holds(self, trace: str) -> bool:
         """Return whether the trace of this id was written, by this process or a child of it."""
@@ -145,10 +165,10 @@ def read_slot(path: Path) -> Start | None:
     """Return the test that a dead process had begun last, or None."""
     try:
         raw = path.read_bytes()
-        size, start = _HEAD.unpack_from(raw)
+        size, start = _SLOT_HEAD.unpack_from(raw)
     except (OSError, struct.error):
         return None
-    trace, _, nodeid = raw[_HEAD.size : _HEAD.size + size].decode("utf-8", "replace").partition("\n")
+    trace, _, nodeid = raw[_SLOT_HEAD.size : _SLOT_HEAD.size + size].decode("utf-8", "replace").partition("\n")
     return Start(trace, nodeid, start) if trace else None
 
 
