@@ -14,7 +14,7 @@ from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.join import join
 from pytest_tracetriage.triage.names import name
 from pytest_tracetriage.triage.signature import place
-from pytest_tracetriage.triage.summary import EXEMPLARS, SUBTEST, Summary, resolve_later, totals
+from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, SUBTEST, Summary, resolve_later, totals
 from pytest_tracetriage.triage.suspects import suspects
 from pytest_tracetriage.triage.taxonomy import Answer, classify, fix
 
@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
 
 MAX_WAITING = 10_000
-MANY = 2_000
-"""Of more signatures than this one exemplar each is looked at, of fewer all that were kept."""
 
 
 @dataclass(frozen=True)
@@ -89,7 +87,9 @@ def _without(counted: Totals, found: Sequence[Fact], facts: Sequence[Fact]) -> T
     """Return the totals without the tests that were only interrupted among their failures."""
     import msgspec  # noqa: PLC0415
 
-    failing, all_of_them = (frozenset().union(*(fact.members for fact in some)) for some in (facts, found))
+    if len(found) == len(facts):
+        return counted
+    failing, all_of_them = (set[str]().union(*(fact.members for fact in some)) for some in (facts, found))
     return msgspec.structs.replace(counted, failures=counted.failures - len(all_of_them - failing))
 
 
@@ -100,7 +100,7 @@ def _facts(summary: Summary) -> list[Fact]:
         Fact(
             id=signature,
             key=found.key,
-            members=frozenset(members[signature]),
+            members=members[signature],
             failures=tuple(sample.failure() for sample in found.samples[:looked_at]),
             samples=found.samples,
         )
@@ -156,7 +156,7 @@ def describe(fact: Fact) -> Signature:
 def _cluster(group: Group, given: Given) -> Cluster:
     """Return a group as a cluster founded by the signature with the most failures, not yet known to history."""
     facts = sorted(group.facts, key=lambda fact: (-len(fact.members), fact.id))
-    members = frozenset().union(*(fact.members for fact in facts))
+    members = set[str]().union(*(fact.members for fact in facts))
     telling = _telling(facts)
     lead = telling[0]
     category, owner, evidence = _majority(telling, given.classifiers)

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
+
     from pytest_tracetriage.model.analysis import Why
     from pytest_tracetriage.model.trace import Failure
     from pytest_tracetriage.triage.signature import Key
@@ -18,7 +20,7 @@ class Fact:
 
     id: str
     key: Key
-    members: frozenset[str]
+    members: AbstractSet[str]
     failures: tuple[Failure, ...]
     samples: tuple[Sample, ...]
 

@@ -34,6 +34,7 @@ _MASK = re.compile(
     re.VERBOSE,
 )
 _STAND_INS = {"uuid": "<uuid>", "address": "0x#", "tmp": "<tmp>", "time": "<time>", "hex": "<hex>", "number": "#"}
+_LONG_HEX = re.compile(r"(?=[a-f]*[0-9])[0-9a-f]{8,}$")
 _ADDRESS = re.compile(
     r"\b((?:\d{1,3}\.){3}\d{1,3}|\[[0-9a-fA-F:]+\]|[a-zA-Z](?:[\w-]*\w)?(?:\.[\w-]+)*)(?:'?,\s*(?:port=)?|:)(\d{2,5})\b"
 )
@@ -53,6 +54,10 @@ class Key(NamedTuple):
 _masked_words: dict[str, str] = {}
 _masked_shapes: dict[str, str] = {}
 _MAX_MASKED = 50_000
+_ID = re.compile(rb"(?<!\\)\b(?:0x[0-9a-fA-F]+|(?=[0-9]*[a-f])(?=[a-f]*[0-9])[0-9a-f]{8,})\b")
+_DIGITS = bytes.maketrans(b"23456789", b"11111111")
+_ALL_DIGITS = bytes.maketrans(b"023456789", b"111111111")
+_BACKSLASH = ord("\\")
 _SHAPE = str.maketrans("23456789", "11111111")  # 0 stays: it begins an address
 
 
@@ -62,13 +67,29 @@ def mask(text: str) -> str:
     Messages of one template differ mostly in their digits, and no mask looks at which digit it sees: texts are looked up by
     their shape, then word by word, before anything is searched.
     """
-    shape = text.translate(_SHAPE)
-    known = _masked_shapes.get(shape)
+    form = text.translate(_SHAPE)
+    known = _masked_shapes.get(form)
     if known is None:
         if len(_masked_shapes) > _MAX_MASKED:
             _masked_shapes.clear()
-        known = _masked_shapes[shape] = _mask_words(text)
+        known = _masked_shapes[form] = _mask_words(text)
     return known
+
+
+def shape(message: bytes) -> bytes:
+    """Return what two messages, as JSON strings, have in common if they are certain to be masked alike.
+
+    That is their first lines but for which digits and which long hexadecimal ids stand in them.
+    """
+    end = message.find(b"\\n")
+    if end > 0 and message[end - 1] != _BACKSLASH and not message[1:end].isspace():
+        message = message[:end]
+    message = _ID.sub(_length, message)
+    return message.translate(_DIGITS if b"0x" in message else _ALL_DIGITS)
+
+
+def _length(found: re.Match[bytes]) -> bytes:
+    return b"\0%d\0" % (found.end() - found.start())
 
 
 def _mask_words(text: str) -> str:
@@ -80,7 +101,10 @@ def _mask_words(text: str) -> str:
     for word in text.split(" "):
         masked = _masked_words.get(word)
         if masked is None:
-            masked = _masked_words[word] = _MASK.sub(_stand_in, word)
+            if _LONG_HEX.match(word) and not word.isdigit():  # ids, of which each is new
+                masked = "<hex>"
+            else:
+                masked = _masked_words[word] = _MASK.sub(_stand_in, word)
         found.append(masked)
     return " ".join(found)
 

@@ -6,7 +6,7 @@ decoded. A whole record is decoded only when it becomes an exemplar.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
@@ -14,8 +14,8 @@ from pytest_tracetriage.collect.totals import count
 from pytest_tracetriage.model.trace import FAILING, Frame, Trace
 from pytest_tracetriage.model.trace import Source as FunctionSource
 from pytest_tracetriage.triage import summary as summaries
-from pytest_tracetriage.triage.signature import Key, Landmarks, identify, key_of, landmarks
-from pytest_tracetriage.triage.summary import EXEMPLARS, SUBTEST, Summary
+from pytest_tracetriage.triage.signature import Key, Landmarks, identify, key_of, landmarks, shape
+from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, SUBTEST, Occurrences, Summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -30,10 +30,19 @@ _NO_LATER = b"[]"
 
 class _Error(msgspec.Struct, gc=False):
     type: str
-    message: str = ""
+    message: msgspec.Raw = msgspec.Raw(b'""')
     frames: msgspec.Raw = msgspec.Raw(b"[]")
     link: str = "raised"
     parent: int = -1
+
+
+class _Named(msgspec.Struct, gc=False):
+    """What a signature reads of an error beside its frames."""
+
+    type: str
+    message: str
+    link: str
+    parent: int
 
 
 class _Failure(msgspec.Struct, gc=False):
@@ -53,6 +62,7 @@ class _Head(msgspec.Struct, gc=False):
     later: msgspec.Raw = msgspec.Raw(_NO_LATER)
 
 
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
 _decode_frames = msgspec.json.Decoder(tuple[Frame, ...]).decode
 _decode_trace = msgspec.json.Decoder(Trace).decode
@@ -80,11 +90,22 @@ def summarize_lines(
         try:
             if line is None:
                 raise ValueError("the line is too long")
-            reader.add(line)
+            reader.add(line, number)
         except (msgspec.MsgspecError, ValueError, RecursionError) as error:
             problems.add((name, number, explain(line) or f"not a record of a run: {error}"))
     reader.summary.totals[shard] = reader.counts
-    return reader.finish()
+    return reader.finish(name)
+
+
+_Kept = dict[bytes, list[tuple[int, bytes]]]
+"""Numbered lines of the lowest ranks: decoded only at the end, when most have been displaced."""
+
+
+class _Place(NamedTuple):
+    """Where the failures of one signature are kept."""
+
+    found: Occurrences
+    kept: _Kept
 
 
 class _Reader:
@@ -95,11 +116,15 @@ class _Reader:
         self.counts: dict[str, int] = {}
         self._watch = watch
         self._ids: dict[Key, str] = {}
-        self._marks: dict[bytes, Landmarks] = {}
-        self._kept: dict[str, dict[bytes, list[bytes]]] = {}
-        """Lines of the lowest ranks by signature: decoded only at the end, when most have been displaced."""
+        self._marks: dict[bytes, tuple[int, Landmarks]] = {}
+        """Landmarks of frames by their bytes, numbered."""
+        self._numbered = 0
+        self._alike: dict[tuple[int, str, str, bytes], _Place] = {}
+        """Where a failure goes by what is cheap to compare: its frames' number, phase, type and the shape of its message."""
+        self._kept: dict[str, _Kept] = {}
+        self._exemplars = EXEMPLARS
 
-    def add(self, line: bytes) -> None:
+    def add(self, line: bytes, number: int) -> None:
         """Take in one record. Raises msgspec.MsgspecError, ValueError, RecursionError."""
         head = _decode_head(line)
         if head.record != "trace":
@@ -110,7 +135,7 @@ class _Reader:
             return
         failure = head.failure
         if failure is not None and head.outcome in FAILING and not head.rerun:
-            self._add_failure(head, failure, line)
+            self._add_failure(head, failure, line, number)
         if failure is not None and failure.phase == "collect":
             self.summary.uncollected.add(head.nodeid)
         else:
@@ -118,46 +143,76 @@ class _Reader:
         if self._watch and head.outcome == "passed":
             self.summary.passed |= summaries.watched(head.nodeid, self._watch)
 
-    def _add_failure(self, head: _Head, failure: _Failure, line: bytes) -> None:
+    def _add_failure(self, head: _Head, failure: _Failure, line: bytes, number: int) -> None:
         if len(head.later) > len(_NO_LATER):
             summaries.add_trace(self.summary, _decode_trace(line))
             return
-        marks = [self._landmarks(error.frames) for error in failure.errors]
-        parts = key_of(failure.phase, failure.errors, marks, failure.text)
+        place = self._place(failure)
+        member = f"{head.nodeid}{SUBTEST}{head.subtest}" if head.subtest else head.nodeid
+        summaries.seen(place.found, member, head.start, later=failure.phase == "teardown")
+        kept = place.kept
+        rank = summaries.sample_rank(member)
+        if rank in kept:
+            kept[rank].append((number, line))
+        elif len(kept) < self._exemplars:
+            kept[rank] = [(number, line)]
+        elif rank < (highest := max(kept)):
+            del kept[highest]
+            kept[rank] = [(number, line)]
+
+    def _place(self, failure: _Failure) -> _Place:
+        errors = failure.errors
+        if len(errors) != 1:
+            return self._place_by_key(failure, [self._landmarks(error.frames)[1] for error in errors])
+        error = errors[0]
+        number, marks = self._landmarks(error.frames)
+        alike = (number, failure.phase, error.type, shape(bytes(error.message)))
+        place = self._alike.get(alike)
+        if place is None:
+            place = self._place_by_key(failure, [marks])
+            # The shape does not tell one port from another, and a signature may name one.
+            if b"onnect" not in bytes(error.message):
+                if len(self._alike) > MAX_REMEMBERED:
+                    self._alike.clear()
+                self._alike[alike] = place
+        return place
+
+    def _place_by_key(self, failure: _Failure, marks: list[Landmarks]) -> _Place:
+        errors = [_Named(error.type, _decode_text(error.message), error.link, error.parent) for error in failure.errors]
+        parts = key_of(failure.phase, errors, marks, failure.text)
         signature = self._ids.get(parts)
         if signature is None:
             signature = self._ids[parts] = identify(parts)
         found = summaries.occurrences(self.summary, signature, parts)
-        member = f"{head.nodeid}{SUBTEST}{head.subtest}" if head.subtest else head.nodeid
-        summaries.seen(found, member, head.start, later=failure.phase == "teardown")
-        kept = self._kept.get(signature)
-        if kept is None:
-            kept = self._kept[signature] = {}
-        rank = summaries.sample_rank(member)
-        if rank in kept:
-            kept[rank].append(line)
-        elif len(kept) < EXEMPLARS:
-            kept[rank] = [line]
-        elif rank < (highest := max(kept)):
-            del kept[highest]
-            kept[rank] = [line]
+        kept = self._kept.setdefault(signature, {})
+        if len(self._kept) > MANY and self._exemplars > 1:
+            self._exemplars = 1
+            for lines in self._kept.values():
+                for rank in sorted(lines)[1:]:
+                    del lines[rank]
+        return _Place(found, kept)
 
-    def _landmarks(self, raw: msgspec.Raw) -> Landmarks:
+    def _landmarks(self, raw: msgspec.Raw) -> tuple[int, Landmarks]:
         data = bytes(raw)
         found = self._marks.get(data)
         if found is None:
             if len(self._marks) > MAX_REMEMBERED:
                 self._marks.clear()
-            found = self._marks[data] = landmarks(_decode_frames(data))
+            self._numbered += 1
+            found = self._marks[data] = self._numbered, landmarks(_decode_frames(data))
         return found
 
-    def finish(self) -> Summary:
+    def finish(self, name: str) -> Summary:
         """Return the summary, with its exemplars decoded."""
         for signature, kept in self._kept.items():
             found = self.summary.signatures[signature]
             for rank, lines in kept.items():
-                for line in dict.fromkeys(lines):
-                    trace = _decode_trace(line)
+                for number, line in lines:
+                    try:
+                        trace = _decode_trace(line)
+                    except (msgspec.MsgspecError, RecursionError) as error:
+                        self.summary.problems.add((name, number, f"not a whole trace: {error}"))
+                        continue
                     if trace.failure is not None:
                         summaries.offer(found, summaries.sample_of(trace, trace.failure, rank))
         return self.summary

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 EXEMPLARS = 3
+MANY = 2_000
+"""Of more signatures than this one exemplar each is looked at. A shard of more need not keep others: nor has a union less."""
 TEXTS = 50_000
 MAX_TEXT = 8_000
 SUBTEST = "\0"
