@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import linecache
+import re
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +28,7 @@ MAX_MESSAGE = 20_000
 MAX_MEMBERS = 10
 MAX_SOURCE_LINES = 400
 
+_COLOUR = re.compile(r"\x1b\[[0-9;]*m")
 _HIDE = "__tracebackhide__"
 _RUNNER_PARTS = (
     "/_pytest/",
@@ -227,9 +229,10 @@ def type_name(kind: type[BaseException]) -> str:
 
 
 def safe_str(value: object) -> str:
-    """Return `str(value)`, or what can be said when that raises."""
+    """Return `str(value)` without colours, or what can be said when that raises."""
     try:
-        return str(value)
+        text = str(value)
+        return _COLOUR.sub("", text) if "\x1b" in text else text  # pytest colours the differences that it explains
     except BaseException as error:
         return f"<str() of {type(value).__name__} raised {type(error).__name__}>"
 

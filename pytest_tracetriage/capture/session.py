@@ -17,7 +17,7 @@ from pytest_tracetriage.capture.failures import crash
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run, RunStatus, Worker
 from pytest_tracetriage.model.trace import Trace
 from pytest_tracetriage.store import runs
-from pytest_tracetriage.store.writer import SLOT_SUFFIX, read_slot
+from pytest_tracetriage.store.writer import SLOT_SUFFIX, read_slot, was_finished
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -94,11 +94,11 @@ class RunSession:
             return
         try:
             name = node.gateway.id
-            slot = read_slot(self.run_folder / "traces" / f"{name}{SLOT_SUFFIX}")
-            nodeid = slot.nodeid if slot is not None else ""
             died = _why_died(node) or str(error)
-            self._workers[name] = Worker(name=name, died=died, nodeid=nodeid)
-            if slot is not None:
+            slot_path = self.run_folder / "traces" / f"{name}{SLOT_SUFFIX}"
+            slot = read_slot(slot_path)
+            # The slot keeps the name of a test that was finished until the next one begins.
+            if slot is not None and not was_finished(slot_path.with_suffix(".jsonl"), slot.id):
                 self._crashed += 1
                 self.recorder.writer.write(
                     Trace(
@@ -110,7 +110,10 @@ class RunSession:
                         reason=f"worker {name} died: {died}",
                     )
                 )
-                (self.run_folder / "traces" / f"{name}{SLOT_SUFFIX}").unlink(missing_ok=True)
+            else:
+                slot = None
+            self._workers[name] = Worker(name=name, died=died, nodeid=slot.nodeid if slot is not None else "")
+            slot_path.unlink(missing_ok=True)
         except Exception as exc:
             self._note(exc)
 

@@ -80,7 +80,8 @@ def analyze(summary: Summary, given: Given) -> Analysis:
 
 def _interrupted(fact: Fact) -> bool:
     """Return whether a person ended the run while these tests ran: they would have gone on, and share no cause."""
-    return fact.key.type == "KeyboardInterrupt"
+    errors = fact.failure.errors
+    return bool(errors) and errors[0].type in {"KeyboardInterrupt", "_pytest.outcomes.Exit"}
 
 
 def _without(counted: Totals, found: Sequence[Fact], facts: Sequence[Fact]) -> Totals:

@@ -51,7 +51,7 @@ RULES: tuple[Rule, ...] = (
     # how the process or the run ended
     Rule("CRASH", "place", _types("ProcessCrash WorkerCrash")),
     Rule("TIMEOUT", "place", _types("Timeout Failed"), message=r"^Timeout \(?>\s?[\d.]+s"),
-    Rule("INTERRUPTED", "infrastructure", _types("KeyboardInterrupt")),
+    Rule("INTERRUPTED", "infrastructure", _types("KeyboardInterrupt _pytest.outcomes.Exit")),
     # resources of the machine
     Rule("RESOURCE", "infrastructure", _types("MemoryError")),
     Rule("DISK", "infrastructure", message=r"No space left on device|Disk quota exceeded|Read-only file system|Errno 28\b|Errno 30\b"),
@@ -201,7 +201,7 @@ def _match(rule: Rule, failure: Failure, chain: Sequence[Error]) -> str:
     for error in chain:
         evidence = []
         if rule.types:
-            if bare(error.type) not in rule.types:
+            if rule.types.isdisjoint((error.type, bare(error.type))):
                 continue
             evidence.append(f"type {bare(error.type)}")
         if rule.message:

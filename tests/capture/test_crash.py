@@ -159,3 +159,14 @@ def test_pytest_exit_ends_the_run_and_keeps_what_was_finished(tmp_path):
     assert "test_after" not in suite.outcomes()
     assert "enough" in suite.trace("test_exits").failure.errors[0].message
     assert result.warned == []
+
+
+def test_pytest_exit_inside_a_test_is_no_failure(tmp_path):
+    suite = Suite(tmp_path, test_a="import pytest\ndef test_fine(): pass\ndef test_leaves(): pytest.exit('enough')\n")
+
+    run = suite.run()
+
+    assert suite.outcomes() == {"test_fine": "passed", "test_leaves": "error"}
+    assert suite.trace("test_leaves").reason == "interrupted by Exit"
+    assert "no failures (interrupted in test_leaves)" in run.headline
+    assert suite.analysis.totals.failures == 0

@@ -189,3 +189,12 @@ def test_ids_are_unique_and_short(suite):
 
     assert len(ids) == len(set(ids))
     assert all(0 < len(identity) < 256 for identity in ids)
+
+
+def test_messages_hold_no_colours(tmp_path):
+    suite = Suite(tmp_path, test_a="def test_a(): assert {'a': 1} == {'a': 2}\n")
+
+    suite.run("--color=yes", "-v", env={"NO_COLOR": ""})
+
+    assert suite.trace("test_a").failure is not None
+    assert all(b"u001b" not in text for text in suite.bytes_written().values())

@@ -155,3 +155,19 @@ def test_a_secret_of_the_controller_is_not_written_by_a_worker(tmp_path):
 
     assert [name for name, data in suite.bytes_written().items() if b"tops3cretvalue" in data] == []
     assert "[redacted " in suite.trace("::test_a").failure.errors[0].message
+
+
+def test_a_worker_that_dies_after_its_last_test(tmp_path):
+    """The slot still names the test that was finished last; it did not crash."""
+    conftest = """
+        import os
+        def pytest_sessionfinish(session):
+            if hasattr(session.config, "workerinput"): os._exit(7)
+    """
+    suite = Suite(tmp_path, conftest=conftest, test_a="def test_a(): pass\ndef test_b(): pass\n")
+
+    run = suite.run("-n2", plugins="xdist")
+
+    assert suite.outcomes() == {"test_a": "passed", "test_b": "passed"}, run.out
+    assert {worker.died for worker in suite.info.workers if worker.died} == {"ended with exit status 7"}
+    assert not list(suite.last.rglob("*.running"))
