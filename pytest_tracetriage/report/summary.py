@@ -39,6 +39,8 @@ class TerminalSummary:
             self._restore(terminalreporter)
 
     def _leave_out_repeated(self, reporter: Any) -> None:
+        if not self._session.recorder.exemplars.saving():
+            return
         clusters = self._by_test()
         for name in ("failed", "error"):
             reports = reporter.stats.get(name)
@@ -59,13 +61,9 @@ class TerminalSummary:
             return False
         pointer = str(report.longrepr).startswith(_REPEATED)
         # Every xdist worker renders its own first: the controller shows one of them.
-        repeated = pointer or (signature in self._seen and self._any_pointer)
+        repeated = pointer or signature in self._seen
         self._seen.add(signature)
         return repeated
-
-    @property
-    def _any_pointer(self) -> bool:
-        return bool(self._session.recorder.exemplars.saving())
 
     def _by_test(self) -> dict[str, tuple[Cluster, str]]:
         analysis: Analysis | None = self._session.analysis
