@@ -15,10 +15,8 @@ import pytest
 
 from pytest_tracetriage.capture import steps
 from pytest_tracetriage.capture.attempt import Attempt
-from pytest_tracetriage.capture.collection import CollectionWatch, WarningWatch
 from pytest_tracetriage.capture.exceptions import ExceptionWalker
 from pytest_tracetriage.capture.failures import SIMPLE_PHASES, describe
-from pytest_tracetriage.capture.fixtures import FixtureWatch
 from pytest_tracetriage.capture.items import ItemFacts
 from pytest_tracetriage.capture.reports import PassingWatch, ReportWatch, another_reporter
 from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Source, Span, Start, Trace
@@ -72,14 +70,10 @@ class Recorder:
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
         steps.connect(self._begin_step, self._end_step)
-        manager = config.pluginmanager
-        manager.register(FixtureWatch(self), "tracetriage-fixtures")
-        manager.register(CollectionWatch(self), "tracetriage-collection")
-        manager.register(WarningWatch(self), "tracetriage-warnings")
         if another_reporter(config):
             self.watch_reports()
         else:
-            manager.register(self._passing, "tracetriage-passing")
+            config.pluginmanager.register(self._passing, "tracetriage-passing")
 
     # -- the life of a test ------------------------------------------------------------------------------------------
 
