@@ -14,7 +14,6 @@ from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key,
 from pytest_tracetriage.store.runs import StoreError, new_run_id, prepare_folder, read_analysis, run_folders
 
 if TYPE_CHECKING:
-    from pytest_tracetriage.capture.fixtures import FixtureWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.recorder import Recorder
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
@@ -84,6 +83,7 @@ def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
 def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:
     from pytest_tracetriage.capture.collection import CollectionWatch, WarningWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.exemplars import SIGNATURE_ATTRIBUTE, Exemplars  # noqa: PLC0415
+    from pytest_tracetriage.capture.fixtures import FixtureWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.recorder import Recorder  # noqa: PLC0415
     from pytest_tracetriage.capture.session import WORKER_INPUT, RunSession  # noqa: PLC0415
     from pytest_tracetriage.origin import Project  # noqa: PLC0415
