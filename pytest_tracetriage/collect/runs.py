@@ -59,10 +59,11 @@ def unfinished(files: RunFiles) -> list[Trace]:
     for slot in sorted((files.folder / "traces").glob(f"*{SLOT_SUFFIX}")):
         start = read_slot(slot)
         records = slot.with_suffix(".jsonl")
-        if start is None:
-            start = _unanswered_start(records)
+        if start is None:  # a node id too long for the slot was written as a record
+            start = next(_starts(records), None)
         if start is not None and not was_finished(records, start.id):
-            found.append(_ended(start, _stack(records, start.id)))
+            stack = next((late.stack for late in _starts(records) if late.stack is not None and late.id == start.id), None)
+            found.append(_ended(start, stack))
     return found
 
 
@@ -87,27 +88,14 @@ def _ended(start: Start, stack: Failure | None) -> Trace:
     )
 
 
-def _stack(path: Path, trace: str) -> Failure | None:
-    for line in reversed(tail(path)):
-        if b'"record":"start"' in line and b'"stack"' in line:
-            try:
-                start = msgspec.json.decode(line, type=Start)
-            except msgspec.MsgspecError:
-                continue
-            if start.id == trace:
-                return start.stack
-    return None
-
-
-def _unanswered_start(path: Path) -> Start | None:
-    """Return the last start record: a node id too long for the slot was written as one."""
+def _starts(path: Path) -> Iterator[Start]:
+    """Yield the start records near the end of a file, the last first."""
     for line in reversed(tail(path)):
         if b'"record":"start"' in line:
             try:
-                return msgspec.json.decode(line, type=Start)
+                yield msgspec.json.decode(line, type=Start)
             except msgspec.MsgspecError:
-                return None
-    return None
+                continue
 
 
 def sniff(head: bytes) -> bool:

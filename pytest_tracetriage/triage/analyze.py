@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Signature, Why
 from pytest_tracetriage.model.policy import Aliases
 from pytest_tracetriage.triage import codeowners
@@ -86,8 +88,6 @@ def _interrupted(fact: Fact) -> bool:
 
 def _without(counted: Totals, found: Sequence[Fact], facts: Sequence[Fact]) -> Totals:
     """Return the totals without the tests that were only interrupted among their failures."""
-    import msgspec  # noqa: PLC0415
-
     if len(found) == len(facts):
         return counted
     failing, all_of_them = (set[str]().union(*(fact.members for fact in some)) for some in (facts, found))
@@ -231,8 +231,6 @@ def _identify(
     clusters: list[Cluster], belongs: Mapping[str, str], known: Sequence[KnownCluster], given: Given
 ) -> list[Cluster]:
     """Give each cluster the oldest id that any of its signatures is known under; an id is given once, to the largest."""
-    import msgspec  # noqa: PLC0415
-
     age = {cluster.id: index for index, cluster in enumerate(known)}
     for decision in given.aliases.joins:
         age.setdefault(decision.clusters[0], -1)
@@ -258,8 +256,6 @@ def _identify(
 
 def _with_waiting(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: set[str]) -> list[Cluster]:
     """Return the clusters with their tests of earlier runs that were not run now: neither passed nor failed."""
-    import msgspec  # noqa: PLC0415
-
     ran = passed.union(*(cluster.tests for cluster in clusters))
     missing = {cluster.id: sorted(cluster.tests - ran)[:MAX_WAITING] for cluster in known if cluster.last.seen != "fixed"}
     return [
@@ -278,8 +274,6 @@ def muted(cluster: str, given: Given) -> Muted | None:
 
 def _fixed(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: set[str]) -> list[Cluster]:
     """Return the known clusters that are gone although their tests ran: all that are left of them passed."""
-    import msgspec  # noqa: PLC0415
-
     present = {cluster.id for cluster in clusters}
     passed = passed - {test for cluster in clusters for test in cluster.tests}
     return [

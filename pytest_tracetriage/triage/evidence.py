@@ -1,7 +1,8 @@
 """Hard evidence that two signatures are one failure seen twice: it joins whatever the words say.
 
-The same resource, the same broken fixture, a `setup()` that pytest no longer calls, or the very error of the one standing inside the other: as its cause, as a member of
-its exception group, or in a traceback that its message quotes (a subprocess's stderr, a remote worker).
+The same resource, the same broken fixture, a `setup()` that pytest no longer calls, or the very error of the one standing inside
+the other: as its cause, as a member of its exception group, or in a traceback that its message quotes (a subprocess's stderr, a
+remote worker).
 """
 
 from __future__ import annotations

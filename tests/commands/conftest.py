@@ -176,5 +176,11 @@ def run_of(folder: Path) -> Path:
 
 
 @pytest.fixture
+def price():
+    """The method that fails, as it is shown: code objects know their class since Python 3.11."""
+    return "Cart._price" if sys.version_info >= (3, 11) else "_price"
+
+
+@pytest.fixture
 def run_folder(shop):
     return run_of(shop)

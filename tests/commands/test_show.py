@@ -93,7 +93,7 @@ def cart(clusters):
 
 
 @pytest.mark.parametrize("spell", [lambda name: name[:5], lambda name: name[:5].lower(), lambda name: name])
-def test_a_cluster_by_any_prefix(shop, tracetriage, cart, spell):
+def test_a_cluster_by_any_prefix(shop, tracetriage, cart, spell, price):
     result = tracetriage("show", spell(cart.id))
     assert result.code == 0
     told = re.sub(r" +", " ", result.out)
@@ -103,7 +103,7 @@ def test_a_cluster_by_any_prefix(shop, tracetriage, cart, spell):
         "DATA_SHAPE, owner product: type KeyError",
         "@carts",
         "same signature",
-        "shop/cart.py:10 Cart._price",
+        f"shop/cart.py:10 {price}",
         "tests/test_cart.py::test_total[winter]",
         f"pytest --tracetriage-rerun={cart.id[:5]}",
         "E KeyError: 'sku'",
@@ -122,15 +122,15 @@ def test_a_run_can_be_named_by_id_or_folder(shop, run_folder, tracetriage):
     assert "no such run" in tracetriage("show", "tests/test_cart.py::test_parse", "--run", "yesterday").mistake
 
 
-def test_the_prompt_says_all_that_an_agent_needs(shop, tracetriage, cart):
+def test_the_prompt_says_all_that_an_agent_needs(shop, tracetriage, cart, price):
     prompt = tracetriage("show", cart.id, "--format", "prompt").out
     headings = [line[3:] for line in prompt.splitlines() if line.startswith("## ")]
     assert headings == ["Cause", "Signature", "Evidence", "Files", "Tests", "What is asked for"]
     for words in (
-        "KeyError in Cart._price: missing 'sku'",
+        f"KeyError in {price}: missing 'sku'",
         "`KeyError` in `shop/cart.py:_price`: `'sku'` (4 tests)",
         "same signature",
-        "shop/cart.py:10: in Cart._price",
+        f"shop/cart.py:10: in {price}",
         'return self.prices[item["sku"]]',
         "- `shop/cart.py`",
         "- `tests/test_cart.py`",

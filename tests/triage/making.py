@@ -23,7 +23,9 @@ def frame(place="shop/cart.py:total", line=10, origin=None, **more):
 
 def error(type_, message="", *places, **more):
     """An error with frames, outermost first, each a frame or its place."""
-    return Error(type_, message, tuple(p if isinstance(p, Frame) else frame(p) for p in places), **more)
+    frames = [p if isinstance(p, Frame) else frame(p) for p in places]
+    # From a list: on Python 3.10 an empty tuple() of a generator is not the one () that msgspec leaves out as the default.
+    return Error(type_, message, tuple(frames), **more)
 
 
 def failure(*errors, phase="call", **more):
