@@ -44,11 +44,13 @@ class ItemFacts:
     def markers(self, item: pytest.Item) -> tuple[Marker, ...]:
         """Return the markers, the nearest first."""
         parent = item.parent
+        own = item.own_markers
+        if not own and parent is self._parent:
+            return self._inherited
         if parent is not self._parent:  # tests of one parent follow one another
             self._parent = parent
             chain = reversed(parent.listchain()) if parent is not None else ()
             self._inherited = self._describe([mark for node in chain for mark in node.own_markers])
-        own = item.own_markers
         return (*self._describe(own), *self._inherited) if own else self._inherited
 
     def _describe(self, marks: list[Any]) -> tuple[Marker, ...]:

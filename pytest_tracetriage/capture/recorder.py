@@ -228,13 +228,12 @@ class Recorder:
             self._count += 1
             trace = self.latest = f"{self._worker}.{self._count}"
             nodeid, params = self._facts.names(item)
-            markers = self._facts.markers(item)
             attempt = self.attempt = Attempt(item, trace, nodeid)
             if number != 1:
                 attempt.number = number
             if params:
                 attempt.params = params
-            if markers:
+            if markers := self._facts.markers(item):
                 attempt.markers = markers
             if not self._watching and (markers or type(item) is not pytest.Function):
                 self._watch_if_unusual(item, markers)

@@ -34,12 +34,18 @@ class PassingWatch:
         if attempt is None:
             return
         when = call.when
-        phases = attempt.phases
-        if call.excinfo is None and when not in phases and len(item.own_markers) == attempt.own:
-            phases[when] = call.duration
-            if when == "teardown":
+        if call.excinfo is None:
+            if when == "call":
+                if len(item.own_markers) == attempt.own:  # no xfail was added while it ran
+                    attempt.phases["call"] = call.duration
+                    return
+            elif when == "teardown":
+                attempt.phases["teardown"] = call.duration
                 recorder.passed(attempt)
-            return
+                return
+            elif not attempt.phases:
+                attempt.phases["setup"] = call.duration
+                return
         recorder.watch_reports()
         attempt = recorder.phase(item, call)
         if attempt is not None:

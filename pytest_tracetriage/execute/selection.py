@@ -41,7 +41,7 @@ class Selection:
         keep, drop = [], []
         counted: dict[str, set[str]] = {}
         for item in items:
-            match = self._match(self._name_of(item))
+            match = self._match(self._name_of(item), _group(item))
             if match is None:
                 drop.append(item)
             else:
@@ -53,10 +53,12 @@ class Selection:
             config.hook.pytest_deselected(items=drop)
             items[:] = keep
 
-    def _match(self, redacted: str) -> str | None:
-        if redacted in self._wanted:
-            return redacted
-        parts = redacted.split("[", maxsplit=1)[0].split("::")
+    def _match(self, redacted: str, group: str) -> str | None:
+        plain = redacted.removesuffix(group)
+        for name in (redacted, plain, plain + group):
+            if name in self._wanted:
+                return name
+        parts = plain.split("[", maxsplit=1)[0].split("::")
         for length in range(len(parts), 0, -1):
             above = "::".join(parts[:length])
             if above in self._wanted:
@@ -73,6 +75,16 @@ class Selection:
             names = ", ".join(self._ambiguous[:SHOWN])
             lines.append(f"tracetriage: ambiguous since redacted, all that match are run: {names}")
         return lines
+
+
+def _group(item: pytest.Item) -> str:
+    """Return what `--dist=loadgroup` appends to the node id, "" for no group.
+
+    Before pytest 9.2 the ids of such a run have it, those of other runs have not.
+    """
+    marks = item.iter_markers("xdist_group")
+    names = {str(mark.args[0] if mark.args else mark.kwargs.get("name", "default")) for mark in marks}
+    return f"@{'_'.join(sorted(names))}" if names else ""
 
 
 def read_selection(path: Path) -> list[str]:

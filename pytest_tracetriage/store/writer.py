@@ -71,9 +71,11 @@ class Writer:
     def write_passed(self, trace: str, nodeid: str, start: float, phases: dict[str, float]) -> None:
         """Write the trace of a test of which nothing is known but its phases: `write` of a `Trace`, at half its cost."""
         try:
-            self._append(_encode(_Passed(trace, nodeid, "passed", start, phases)) + b"\n")
+            line = _encode(_Passed(trace, nodeid, "passed", start, phases)) + b"\n"
         except ValueError:
             self.write(Trace(trace, nodeid, "passed", start, phases))
+        else:
+            self._append(line)
 
     def _append(self, line: bytes) -> None:
         try:

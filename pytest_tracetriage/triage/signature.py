@@ -82,8 +82,11 @@ def shape(message: bytes) -> bytes:
     That is their first lines but for which digits and which long hexadecimal ids stand in them.
     """
     end = message.find(b"\\n")
-    if end > 0 and message[end - 1] != _BACKSLASH and not message[1:end].isspace():
+    # Only a line that begins with something to see is certain to be the first that says something: not "", not an escaped tab.
+    if end > 1 and message[end - 1] != _BACKSLASH and 32 < message[1] < 127 and message[1] != _BACKSLASH:
         message = message[:end]
+    if b"\\u00" in message:  # digits that stand for a control character
+        return message
     message = _ID.sub(_length, message)
     return message.translate(_DIGITS if b"0x" in message else _ALL_DIGITS)
 

@@ -155,16 +155,19 @@ def test_subtests_reruns_and_timeouts(tmp_path):
     assert not problems
     found = {(t.nodeid.partition("::")[2], t.subtest, t.outcome, t.rerun, t.attempt) for t in traces}
     assert {
-        ("test_subtests", "[part] (i=0)", "passed", False, 1),
-        ("test_subtests", "[part] (i=1)", "failed", False, 1),
-        ("test_subtests", "", "failed", False, 1),
         ("test_flaky", "", "failed", True, 1),
         ("test_flaky", "", "passed", False, 2),
         ("test_slow", "", "timeout", False, 1),
     } <= found, printed
-    parent = next(t for t in traces if t.nodeid.endswith("test_subtests") and not t.subtest)
-    assert parent.failure is None
-    assert parent.reason == "contains 1 failed subtest"
+    if pytest.version_tuple >= (9,):  # which brought the fixture
+        assert {
+            ("test_subtests", "[part] (i=0)", "passed", False, 1),
+            ("test_subtests", "[part] (i=1)", "failed", False, 1),
+            ("test_subtests", "", "failed", False, 1),
+        } <= found, printed
+        parent = next(t for t in traces if t.nodeid.endswith("test_subtests") and not t.subtest)
+        assert parent.failure is None
+        assert parent.reason == "contains 1 failed subtest"
     slow = next(t for t in read(junit.FORMAT, tmp_path / "junit.xml")[0] if t.nodeid.endswith("test_slow"))
     assert slow.outcome == "timeout"
 

@@ -164,9 +164,14 @@ def test_ids_never_change(name):
     assert signature_id(found) == expected
 
 
+@pytest.mark.parametrize("blank", ["\n", " \n", "\t\n", "\x0b\n", "\xa0\n"])
+def test_messages_below_a_blank_line_have_shapes_of_their_own(blank):
+    assert shape(msgspec.json.encode(f"{blank}one")) != shape(msgspec.json.encode(f"{blank}other"))
+
+
 PIECES = (
-    "1f00ba42c9", "<10>", "deadbeef", "12345678", "0x7f12", "0X7F", "10", "2026-11-20", "/tmp/a1", "\n", "\\n", "\t", "x", "é",
-    " ", "-", ".", ":",
+    "1f00ba42c9", "<10>", "deadbeef", "12345678", "0x7f12", "0X7F", "\0", "\x01", "10", "2026-11-20", "/tmp/a1", "\n", "\\n",
+    "\t", "x", "é", " ", "-", ".", ":",
 )  # fmt: skip
 
 
