@@ -168,7 +168,12 @@ def _cluster(group: Group, given: Given) -> Cluster:
     files += [member.partition("::")[0] for member in sorted(members)[:1]]
     return Cluster(
         id=facts[0].id,
-        name=name(lead.key, (lead.failure,) if lead.failure.uncalled else lead.failures, placed=_one_place(telling)),
+        name=name(
+            lead.key,
+            (lead.failure,) if lead.failure.uncalled else lead.failures,
+            placed=_one_place(telling),
+            setups=_setups(facts),
+        ),
         category=category,
         owner=owner,
         codeowners=codeowners.owners(given.codeowners, files),
@@ -197,6 +202,12 @@ def _distinct(said: Sequence[Why]) -> tuple[Why, ...]:
         text = f"{detail} ({len(same)} joins)" if len(same) > 1 else detail
         ranked.append((rounds[kind], Why(kind, text, tuple(dict.fromkeys(i for why in same for i in why.signatures)))))
     return tuple(why for _, why in sorted(ranked, key=lambda pair: pair[0]))
+
+
+def _setups(facts: Sequence[Fact]) -> int:
+    """Return how many `setup()` that pytest no longer calls the failures speak of."""
+    found = {fact.failure.uncalled for fact in facts} - {None}
+    return len({(setup.file, setup.qualname) for setup in found if setup is not None})
 
 
 def _telling(facts: Sequence[Fact]) -> Sequence[Fact]:

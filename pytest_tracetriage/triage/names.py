@@ -15,15 +15,16 @@ if TYPE_CHECKING:
 MAX_NAME = 110
 
 
-def name(key: Key, failures: Sequence[Failure], *, placed: bool = True) -> str:
+def name(key: Key, failures: Sequence[Failure], *, placed: bool = True, setups: int = 1) -> str:
     """Return the name of a cluster from its leading signature and some of that signature's failures.
 
-    Without `placed` the place is left out: the cluster's tests fail in many.
+    Without `placed` the place is left out: the cluster's tests fail in many. `setups` is how many `setup()` were not called.
     """
     kind, where, what = key.type, _where(key, failures) if placed else "", _message(key, failures)
     told = {quoted_error(failure) for failure in failures}
     if (setup := failures[0].uncalled) is not None:
-        where, what = "", f"pytest 8 no longer calls setup() of {setup.qualname.rpartition('.')[0] or setup.file}"
+        whose = setup.qualname.rpartition(".")[0] or setup.file
+        where, what = "", f"pytest 8 no longer calls setup() of {f'{setups} classes' if setups > 1 else whose}"
     elif len(told) == 1 and (error := told.pop()) is not None:
         kind, where, what = error.type, error.functions[-1], f"{error.message or 'raised'}, quoted by {key.type}"
     text = kind + (f" in {where}" if where else "") + (f": {what}" if what else "")

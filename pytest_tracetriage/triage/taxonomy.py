@@ -47,6 +47,9 @@ def _types(names: str) -> frozenset[str]:
 _REMOVED = "aifc|asynchat|asyncore|audioop|cgi|cgitb|chunk|crypt|distutils|imghdr|imp|lib2to3|mailcap|msilib|nis|nntplib|ossaudiodev|pipes|smtpd|sndhdr|spwd|sunau|telnetlib|uu|xdrlib"
 """Modules of the standard library that Python 3.12 and 3.13 no longer have (PEP 594, PEP 632)."""
 
+_MOVED = "Awaitable|Coroutine|Async(?:Iterable|Iterator|Generator)|Hashable|Iterable|Iterator|Generator|Reversible|Sized|Container|Callable|Collection|(?:Mutable)?(?:Set|Mapping|Sequence)|(?:Mapping|Keys|Items|Values)View|ByteString"
+"""Names that `collections` had up to Python 3.9 and that stand in `collections.abc`."""
+
 RULES: tuple[Rule, ...] = (
     # how the process or the run ended
     Rule("CRASH", "place", _types("ProcessCrash WorkerCrash")),
@@ -62,6 +65,8 @@ RULES: tuple[Rule, ...] = (
     Rule("NETWORK", "infrastructure", message=r"Connection refused|Connection reset by peer|Name or service not known|nodename nor servname|Temporary failure in name resolution|Network is unreachable|No route to host|could not connect to server|Cannot assign requested address|Address already in use|Connection timed out|getaddrinfo failed|Failed to establish a new connection"),
     # collection and dependencies
     Rule("REMOVED_API", "place", _types("ModuleNotFoundError"), message=rf"No module named '(?:{_REMOVED})'"),
+    Rule("REMOVED_API", "place", _types("ImportError"), message=rf"cannot import name '(?:{_MOVED})' from 'collections'"),
+    Rule("REMOVED_API", "place", _types("AttributeError"), message=rf"module 'collections' has no attribute '(?:{_MOVED})'"),
     Rule("MISSING_DEPENDENCY", "place", _types("ModuleNotFoundError")),
     Rule("MISSING_DEPENDENCY", "place", message=r"^No module named '"),
     Rule("API_MISUSE", "place", _types("ImportError"), message=r"cannot import name"),
@@ -112,7 +117,7 @@ FIXES: dict[str, str] = {
     "NETWORK": "start the service before the tests, or mark and skip tests that need it",
     "PERMISSION": "give the job the right, or write to a temporary folder",
     "RECURSION": "find the cycle in the frames that repeat",
-    "REMOVED_API": "this Python no longer has the module: upgrade whoever imports it, or run an older Python",
+    "REMOVED_API": "this Python no longer has it: upgrade whoever imports it, or run an older Python",
     "RESOURCE": "raise the limit of the job or run fewer workers; look for a leak when it grows over the run",
     "SYNTAX": "mend the syntax, or exclude the file on Pythons that cannot read it",
     "TIMEOUT": "see where the test stood; raise the limit only when the work is really slow",

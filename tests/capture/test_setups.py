@@ -105,7 +105,7 @@ def test_it_says_what_to_do(suite):
     assert (cluster.category, cluster.owner) == ("FIXTURE", "test")
     assert "defines setup(), which pytest 8 no longer calls" in cluster.classified
     assert "defines setup(), which pytest 8 no longer calls; rename to setup_m" in cluster.fix
-    assert "pytest 8 no longer calls" in cluster.name
+    assert "pytest 8 no longer calls setup() of 3 classes" in cluster.name
     assert {(suspect.file, suspect.function) for suspect in cluster.suspects} == {
         ("test_a.py", "TestA.setup"),
         ("test_b.py", "Base.setup"),

@@ -153,7 +153,7 @@ MORE = [
     (of("OSError", "[Errno 30] Read-only file system: '/data'"), "DISK"),
     (
         of("ImportError", "cannot import name 'Iterable' from 'collections' (/usr/lib/python3.10/collections/__init__.py)"),
-        "API_MISUSE",
+        "REMOVED_API",
     ),
     (of("AttributeError", "module 'numpy' has no attribute 'float'"), "API_MISUSE"),
     (of("TypeError", "Cart.__init__() missing 1 required positional argument: 'prices'"), "API_MISUSE"),
@@ -278,3 +278,19 @@ def test_an_analysis_carries_category_owner_evidence_and_what_it_calls_for():
     (found,) = analysis_of(fails("tests/test_a.py::test_a", error("KeyError", "'sku'", TEST, APP))).clusters
     assert (found.category, found.owner, found.fix) == ("DATA_SHAPE", "product", FIXES["DATA_SHAPE"])
     assert found.classified == "type KeyError"
+
+
+@pytest.mark.parametrize(
+    ("type_", "message", "category"),
+    [
+        (
+            "ImportError",
+            "cannot import name 'Mapping' from 'collections' (/usr/lib/python3.12/collections/__init__.py)",
+            "REMOVED_API",
+        ),
+        ("AttributeError", "module 'collections' has no attribute 'Mapping'", "REMOVED_API"),
+        ("ImportError", "cannot import name 'Cart' from 'collections'", "API_MISUSE"),
+    ],
+)
+def test_names_that_moved_to_collections_abc(type_, message, category):
+    assert classify(of(type_, message))[0] == category
