@@ -36,7 +36,24 @@ class CollectionWatch:
         report = yield
         if report.failed:
             recorder.guard(self._failed, collector, report)
+        elif report.skipped and recorder.tells_collection:
+            recorder.guard(self._skipped, collector, report)
         return report
+
+    def _skipped(self, collector: pytest.Collector, report: pytest.CollectReport) -> None:
+        recorder = self._recorder
+        longrepr = report.longrepr
+        reason = str(longrepr[2] if isinstance(longrepr, tuple) else longrepr).removeprefix("Skipped: ")
+        recorder.outcomes["skipped"] = recorder.outcomes.get("skipped", 0) + 1
+        recorder.writer.write(
+            Trace(
+                id=recorder.next_id(),
+                nodeid=recorder.redactor(collector.nodeid) or ".",
+                outcome="skipped",
+                start=time.time(),
+                reason=recorder.redactor(bounded(reason, 1_000)),
+            )
+        )
 
     def _failed(self, collector: pytest.Collector, report: pytest.CollectReport) -> None:
         recorder = self._recorder

@@ -59,6 +59,8 @@ class Recorder:
         self.latest = ""
         """The id of the trace that was begun last."""
         self.is_child = False
+        self.tells_collection = worker in {"main", "gw0"}
+        """Whether this process tells what collection skips: every xdist worker collects, and sees the same."""
         self._config = config
         self._worker = worker
         self._count = 0

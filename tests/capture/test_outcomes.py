@@ -53,6 +53,7 @@ SKIPPED_MODULE = """
     def test_unseen(): pass
 """
 EXPECTED = {
+    "test_m.py": "skipped",
     "test_passed": "passed",
     "test_failed": "failed",
     "test_raised": "failed",
@@ -108,7 +109,7 @@ def test_totals_of_the_run_are_those_of_pytest(suite):
     counts, totals = suite.result.counts, suite.info.totals
 
     assert totals.passed == counts["passed"] - 1, "pytest counts the call of a test whose teardown fails as passed"
-    assert (totals.skipped, totals.xfailed, totals.xpassed) == (counts["skipped"] - 1, counts["xfailed"], counts["xpassed"])
+    assert (totals.skipped, totals.xfailed, totals.xpassed) == (counts["skipped"], counts["xfailed"], counts["xpassed"])
     assert (totals.tests, totals.failed, totals.errors) == (len(EXPECTED), 7, 2)
     assert totals.failures == 9
 
@@ -217,3 +218,15 @@ def test_an_unexpected_success_of_unittest(tmp_path):
     assert suite.trace("::test_one").failure.fixture.startswith("_unittest_setUpClass_fixture_TestSetup")
     inner = suite.trace("::test_fails").failure.errors[0].frames
     assert (inner[0].file, inner[0].function) == ("test_u.py", "test_fails")
+
+
+def test_a_module_that_skips_itself_is_told_once(tmp_path):
+    files = {"test_a.py": "import pytest\npytest.skip('not here', allow_module_level=True)\n"}
+    suite = Suite(tmp_path, files, test_b="def test_b(): pass\n")
+
+    result = suite.run("-n2", plugins="xdist")
+
+    assert result.counts == {"passed": 1, "skipped": 1}
+    assert suite.outcomes() == {"test_a.py": "skipped", "test_b": "passed"}
+    assert suite.trace("test_a.py").reason == "not here"
+    assert (suite.info.totals.tests, suite.info.totals.skipped) == (2, 1)
