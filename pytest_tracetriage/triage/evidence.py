@@ -29,6 +29,7 @@ class Link(NamedTuple):
 
 
 _MODULE = re.compile(r"No module named '?([\w.]+)'?|cannot import name '?(\w+)'? from '?([\w.]+)'?")
+_MISSING = "module "
 _PATH = re.compile(r"(?:No such file or directory|Permission denied|Read-only file system): '([^']+)'")
 _NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 _NETWORK = frozenset(
@@ -76,6 +77,11 @@ def resources(fact: Fact) -> frozenset[str]:
     return frozenset(detail for failure in fact.failures for kind, detail in _marks(failure) if kind == "same resource")
 
 
+def is_module(resource: str) -> bool:
+    """Return whether a resource is a module that could not be imported."""
+    return resource.startswith(_MISSING)
+
+
 def _marks(failure: Failure) -> Iterator[tuple[str, str]]:
     """Yield (kind, detail) of the resources and fixtures that a failure names."""
     if failure.fixture and failure.phase == "setup" and failure.errors:
@@ -87,7 +93,7 @@ def _marks(failure: Failure) -> Iterator[tuple[str, str]]:
         if bare(error.type) in _NETWORK and (server := server_named(message)):
             yield "same resource", server
         if bare(error.type) in {"ModuleNotFoundError", "ImportError"} and (module := _MODULE.search(message)):
-            yield "same resource", f"module {module[1] or f'{module[3]}.{module[2]}'}"
+            yield "same resource", f"{_MISSING}{module[1] or f'{module[3]}.{module[2]}'}"
         if bare(error.type) in {"FileNotFoundError", "PermissionError", "OSError"} and (path := _PATH.search(message)):
             if "<tmp>" not in mask(path[1]):
                 yield "same resource", f"path {path[1]}"

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
-from pytest_tracetriage.triage.evidence import links, resources
+from pytest_tracetriage.triage.evidence import is_module, links, resources
 from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.vectors import Vector, explain, log_odds, mean, vectors
 
@@ -111,7 +111,10 @@ def _forbidden(state: _State, left: int, right: int) -> bool:
 def _different_resources(state: _State, left: int, right: int) -> bool:
     ours: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[left]))
     theirs: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[right]))
-    return bool(ours and theirs) and not ours & theirs
+    if ours & theirs:
+        return False
+    # A missing module explains its failures whole: what names none has another cause, however like the tests are.
+    return bool(ours and theirs) or any(is_module(resource) for resource in ours | theirs)
 
 
 def _one_uncalled(state: _State, left: int, right: int) -> bool:

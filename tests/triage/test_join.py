@@ -6,6 +6,7 @@ import random
 
 import pytest
 from making import analysis_of, error, fails, frame, grouped, summary_of, whys
+from msgspec.structs import replace
 
 from pytest_tracetriage.model.policy import Aliases, Join, Split
 from pytest_tracetriage.triage import join as joining
@@ -277,6 +278,16 @@ def test_alike_messages_and_tests_are_joined_and_explained():
     assert said.keys() >= {"message template", "same root frame"}
     assert said["message template"].endswith("% alike")
     assert said["same root frame"] == "total in shop/cart.py"
+
+
+def test_a_missing_module_does_not_join_what_names_none():
+    one, first = soft("a", "No module named '_sku' while pricing the summer cart", "shop/cart.py:total")
+    other, second = soft("b", "No module named '_sku' while pricing the winter cart", "shop/cart.py:total")
+    (raised,) = one.failure.errors
+    missing = replace(one, failure=replace(one.failure, errors=(replace(raised, type="ModuleNotFoundError"),)))
+    found = grouped(analysis_of(missing, other, THIRD, texts=first | second))
+    assert frozenset({missing.nodeid}) in found
+    assert frozenset({other.nodeid}) in found
 
 
 # people
