@@ -118,7 +118,14 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     def analyse(folder: Path) -> tuple[Totals, Analysis | None]:
         return _analyse(config, settings, folder, recorder)
 
-    session = RunSession(config, settings, redactor, run_folder, recorder, analyse)
+    def remember(folder: Path) -> str:
+        from pytest_tracetriage.commands.remembering import remember_run  # noqa: PLC0415
+
+        return remember_run(settings, folder, config.hook)
+
+    session = RunSession(
+        config, settings, redactor, run_folder, recorder, analyse, remember if settings.history_after_run else None
+    )
     config.pluginmanager.register(session, "tracetriage-session")
     config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE), "tracetriage-summary")
 

@@ -55,6 +55,9 @@ class Settings:
     traceback: str = "auto"
     plugins: tuple[str, ...] = ()
     rules: tuple[CustomRule, ...] = ()
+    history: str = ""
+    history_after_run: bool = False
+    leg: str = ""
 
 
 def _text(value: object) -> str:
@@ -71,6 +74,14 @@ def _count(value: object) -> int:
     if number < 1 or isinstance(value, bool):
         raise ValueError("a whole number of 1 or more")
     return number
+
+
+def _switch(value: object) -> bool:
+    words = {"true": True, "1": True, "yes": True, "on": True, "false": False, "0": False, "no": False, "off": False}
+    try:
+        return words[str(value).strip().lower()]
+    except KeyError:
+        raise ValueError("true or false") from None
 
 
 def _choice(*allowed: str) -> Callable[[object], str]:
@@ -125,6 +136,14 @@ OPTIONS = (
         "which tracebacks pytest renders: auto (the first of each signature, unless asked for more), exemplar, all",
     ),
     Option("plugins", (), _names, "modules with pytest_tracetriage_* hooks that the tracetriage command loads"),
+    Option(
+        "history",
+        "",
+        _text,
+        "where the history of runs lies: a folder, git:BRANCH, or a URL that fsspec opens; the default is history/ in `dir`",
+    ),
+    Option("history_after_run", False, _switch, "whether each run is added to the history when it ends"),
+    Option("leg", "", _text, "what tells this job from the others of its matrix"),
     Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables"),
 )
 INI_OPTIONS = tuple(option for option in OPTIONS if option.name != "rules")

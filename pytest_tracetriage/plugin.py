@@ -7,7 +7,7 @@ import os
 
 from pytest_tracetriage import hookspecs
 
-SETTINGS = ("dir", "keep_runs", "traceback", "plugins")
+SETTINGS = ("dir", "keep_runs", "traceback", "plugins", "history", "history_after_run", "leg")
 
 
 def pytest_addhooks(pluginmanager):  # type: ignore[no-untyped-def]

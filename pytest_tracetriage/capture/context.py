@@ -19,9 +19,9 @@ GIT_TIMEOUT = 3.0
 """Seconds; a repository too large to answer in that time is recorded without `dirty`."""
 
 
-def observe(rootdir: Path, environ: Mapping[str, str], pytest_version: str) -> Context:
-    """Return the context of a run that starts now."""
-    ci = read_ci(environ)
+def observe(rootdir: Path, environ: Mapping[str, str], pytest_version: str, leg: str = "") -> Context:
+    """Return the context of a run that starts now, as one `leg` of a matrix."""
+    ci = read_ci(environ, leg)
     return Context(
         git=read_git(rootdir, environ),
         ci=ci,
@@ -54,8 +54,20 @@ def read_git(rootdir: Path, environ: Mapping[str, str]) -> Git:
             dirty = True
     # A CI checkout is detached: there, the environment knows the branch.
     branch = branch or environ.get("GITHUB_HEAD_REF") or environ.get("GITHUB_REF_NAME") or environ.get("CI_COMMIT_REF_NAME", "")
-    base = environ.get("GITHUB_BASE_REF") or environ.get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME", "")
+    base = base_branch(environ)
     return Git(commit=commit or environ.get("GITHUB_SHA", ""), branch=branch, base=base, dirty=dirty)
+
+
+def base_branch(environ: Mapping[str, str]) -> str:
+    """Return the branch that a CI job's outcome is compared with, "" where the environment does not know it."""
+    if base := environ.get("GITHUB_BASE_REF") or environ.get("CI_MERGE_REQUEST_TARGET_BRANCH_NAME"):
+        return base
+    event = github_event(environ)
+    queued, repository = event.get("merge_group"), event.get("repository")
+    if isinstance(queued, dict) and isinstance(queued.get("base_ref"), str):
+        return str(queued["base_ref"]).removeprefix("refs/heads/")
+    default = repository.get("default_branch") if isinstance(repository, dict) else ""
+    return default if isinstance(default, str) and default else environ.get("CI_DEFAULT_BRANCH", "")
 
 
 def _git(rootdir: Path, *args: str) -> str | None:
@@ -74,25 +86,28 @@ def _git(rootdir: Path, *args: str) -> str | None:
     return done.stdout.decode("utf-8", "replace").strip() if done.returncode == 0 else None
 
 
-def read_ci(environ: Mapping[str, str]) -> CI:
+def read_ci(environ: Mapping[str, str], leg: str = "") -> CI:
     """Return the CI job from its environment: GitHub Actions, else what most others set, else empty."""
     if environ.get("GITHUB_ACTIONS") == "true":
         repository, run_id = environ.get("GITHUB_REPOSITORY", ""), environ.get("GITHUB_RUN_ID", "")
-        event = _github_event(environ.get("GITHUB_EVENT_PATH", ""))
-        number = (event.get("pull_request") or {}).get("number", "") if isinstance(event.get("pull_request"), dict) else ""
+        pull = github_event(environ).get("pull_request")
+        pull = pull if isinstance(pull, dict) else {}
+        head = pull.get("head")
         return CI(
             provider="github",
             event=environ.get("GITHUB_EVENT_NAME", ""),
             workflow=environ.get("GITHUB_WORKFLOW", ""),
             job=environ.get("GITHUB_JOB", ""),
+            leg=leg,
             run_id=run_id,
             attempt=environ.get("GITHUB_RUN_ATTEMPT", ""),
             url=f"{environ.get('GITHUB_SERVER_URL', 'https://github.com')}/{repository}/actions/runs/{run_id}",
             repository=repository,
-            pull_request=str(number),
+            pull_request=str(pull.get("number", "")),
+            head=str(head.get("sha", "")) if isinstance(head, dict) else "",
         )
     if environ.get("CI", "").lower() in {"", "0", "false"}:
-        return CI()
+        return CI(leg=leg)
 
     def first(*names: str) -> str:
         return next((environ[name] for name in names if environ.get(name)), "")
@@ -101,6 +116,7 @@ def read_ci(environ: Mapping[str, str]) -> CI:
         provider="gitlab" if "GITLAB_CI" in environ else "generic",
         workflow=first("CI_PIPELINE_NAME", "JOB_NAME", "CIRCLE_WORKFLOW_ID", "BUILDKITE_PIPELINE_SLUG"),
         job=first("CI_JOB_NAME", "CIRCLE_JOB", "BUILDKITE_LABEL", "TRAVIS_JOB_NAME"),
+        leg=leg,
         run_id=first(
             "CI_PIPELINE_ID", "BUILD_ID", "CIRCLE_WORKFLOW_ID", "BUILDKITE_BUILD_ID", "TRAVIS_BUILD_ID", "BUILD_NUMBER"
         ),
@@ -110,9 +126,10 @@ def read_ci(environ: Mapping[str, str]) -> CI:
     )
 
 
-def _github_event(path: str) -> dict[str, Any]:
+def github_event(environ: Mapping[str, str]) -> dict[str, Any]:
+    """Return the event that started a GitHub workflow, empty where there is none or it cannot be read."""
     try:
-        with open(path, encoding="utf-8") as file:
+        with open(environ.get("GITHUB_EVENT_PATH", ""), encoding="utf-8") as file:
             event = json.load(file)
     except (OSError, ValueError):
         return {}

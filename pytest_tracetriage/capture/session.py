@@ -34,7 +34,11 @@ _WORKER_CRASH = "crashed while running"
 
 
 class RunSession:
-    """Hooks of the process that owns the run. `analyse` turns the finished run's folder into totals and an analysis."""
+    """Hooks of the process that owns the run.
+
+    `analyse` turns the finished run's folder into totals and an analysis; `remember` adds it to the history, where the settings
+    say so, and returns what went wrong.
+    """
 
     def __init__(
         self,
@@ -44,6 +48,7 @@ class RunSession:
         run_folder: Path,
         recorder: Recorder,
         analyse: Callable[[Path], tuple[Totals, Analysis | None]],
+        remember: Callable[[Path], str] | None = None,
     ) -> None:
         self.recorder = recorder
         self.analysis: Analysis | None = None
@@ -54,6 +59,7 @@ class RunSession:
         self._settings = settings
         self._redactor = redactor
         self._analyse = analyse
+        self._remember = remember
         self._workers: dict[str, Worker] = {}
         self._crashed = 0
         self._run = Run(schema=RUN_SCHEMA, id=run_folder.name, status="running", started=time.time())
@@ -62,7 +68,7 @@ class RunSession:
     def pytest_sessionstart(self) -> None:
         """Write `run.json`: a run that is killed must still be known."""
         try:
-            context = observe(self._settings.rootdir, os.environ, pytest.__version__)
+            context = observe(self._settings.rootdir, os.environ, pytest.__version__, self._settings.leg)
             self._run = msgspec.structs.replace(
                 self._run,
                 context=context,
@@ -139,6 +145,8 @@ class RunSession:
             runs.write_run(self.run_folder, self._redactor.struct(self._run, Run))
             if self.analysis is not None:
                 runs.write_analysis(self.run_folder, self.analysis)
+            if self._remember is not None:
+                self.trouble = self.trouble or self._remember(self.run_folder)
         except Exception as error:
             self._note(error)
         if self.analysis is not None:

@@ -81,7 +81,7 @@ def analyse_sources(
     todo = pipeline.plan(sources, formats, forced)
     history = read_history(settings.folder, before=min(todo.runs, default=""), without=frozenset(todo.runs))
     notes: list[str] = []
-    told = given(settings, history, hooks, notes)
+    told = given(settings, history.known(), hooks, notes)
     summary = _with_bar(todo, lambda progress: pipeline.read(todo, formats, history.watch(), progress))
     analysis = pipeline.with_notes(analyze(summary, told), notes)
     if trouble := pipeline.notify(hooks, analysis):

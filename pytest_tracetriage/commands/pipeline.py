@@ -59,7 +59,7 @@ def analyse_run(settings: Settings, folder: Path, hooks: Any) -> Analysis:
     """Return the analysis of one finished run, in the light of the runs before it."""
     history = read_history(settings.folder, before=folder.name)
     notes: list[str] = []
-    told = given(settings, history, hooks, notes)
+    told = given(settings, history.known(), hooks, notes)
     summary = read(plan([folder], BUILT_IN, running=True), BUILT_IN, history.watch())
     return with_notes(analyze(summary, told), notes)
 

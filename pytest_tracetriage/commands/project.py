@@ -84,24 +84,24 @@ class History:
     def watch(self) -> frozenset[str]:
         """Return the tests of clusters that were open at the end: when they pass now, that is worth knowing."""
         known = self.known() or ()
-        return frozenset(test for cluster in known if cluster.last.seen != "fixed" for test in cluster.tests)
+        return frozenset(test for cluster in known if cluster.open for test in cluster.tests)
 
 
 def _grown(before: KnownCluster | None, cluster: Cluster, label: str) -> KnownCluster:
     signatures = frozenset(signature.id for signature in cluster.signatures)
-    fixed = cluster.seen == "fixed"
+    tests = frozenset(cluster.tests + cluster.waiting)
+    red = int(cluster.seen != "fixed")
     if before is None:
-        return KnownCluster(
-            cluster.id, cluster.name, signatures, frozenset(cluster.tests + cluster.waiting), label, int(not fixed), cluster
-        )
+        return KnownCluster(cluster.id, cluster.name, signatures, tests, label, red, cluster)
     return KnownCluster(
         cluster.id,
         cluster.name,
         before.signatures | signatures,
-        frozenset(cluster.tests + cluster.waiting) or before.tests,
+        tests or before.tests,
         before.since,
-        before.runs + int(not fixed),
+        before.runs + red,
         cluster,
+        before.episodes + (red and not before.open),
     )
 
 
@@ -127,7 +127,7 @@ def _day(run_id: str) -> str:
     return f"{run_id[:4]}-{run_id[4:6]}-{run_id[6:8]}"
 
 
-def given(settings: Settings, history: History, hooks: Any, problems: list[str]) -> Given:
+def given(settings: Settings, known: tuple[KnownCluster, ...] | None, hooks: Any, problems: list[str]) -> Given:
     """Return what triage is told beside the traces; what cannot be read is added to `problems`."""
     try:
         aliases = read_aliases(settings.folder)
@@ -149,7 +149,7 @@ def given(settings: Settings, history: History, hooks: Any, problems: list[str])
             _guarded(lambda signatures: _flat(hooks.pytest_tracetriage_join(signatures=signatures)), [], "join", problems)
         )
     return Given(
-        known=history.known(),
+        known=known,
         aliases=aliases,
         classifiers=tuple(classifiers),
         joiners=tuple(joiners),

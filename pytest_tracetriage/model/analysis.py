@@ -10,6 +10,7 @@ from pytest_tracetriage.model.trace import Failure
 ANALYSIS_SCHEMA = "tracetriage.analysis/1"
 Owner = Literal["product", "test", "agent", "infrastructure"]
 Seen = Literal["first-run", "new", "known", "fixed"]
+Status = Literal["", "real", "flaky", "infrastructure"]
 
 
 class Suspect(Struct, frozen=True):
@@ -58,6 +59,13 @@ class Muted(Struct, frozen=True, omit_defaults=True):
     until: str = ""
 
 
+class Frequency(Struct, frozen=True):
+    """How often a cluster ended red: in `failed` of the `runs` groups in which one of its tests ran."""
+
+    failed: int
+    runs: int
+
+
 class Cluster(Struct, frozen=True):
     """Failures joined because evidence says that they share one root cause. `id` is stable over runs."""
 
@@ -84,6 +92,12 @@ class Cluster(Struct, frozen=True):
     """How many earlier runs showed it."""
     waiting: tuple[str, ...] = ()
     """Its tests of earlier runs that were not run in this one: who runs the cluster again, runs them too."""
+    status: Status = ""
+    """flaky: passed and failed on one commit; real: neither flaky nor infrastructure; "" where nobody asked the history."""
+    status_evidence: str = ""
+    """What the status rests on, in words."""
+    frequency: Frequency | None = None
+    """How often it failed in the history, where there is one."""
 
 
 class Bucket(Struct, frozen=True):

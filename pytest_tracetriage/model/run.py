@@ -14,7 +14,7 @@ class Git(Struct, frozen=True, omit_defaults=True):
     commit: str = ""
     branch: str = ""
     base: str = ""
-    """The branch that a pull request would merge into, where it is known."""
+    """The branch to compare with, where it is known: what a pull request would merge into, else the default branch."""
     dirty: bool = False
 
 
@@ -25,11 +25,15 @@ class CI(Struct, frozen=True, omit_defaults=True):
     event: str = ""
     workflow: str = ""
     job: str = ""
+    leg: str = ""
+    """What tells this job from the others of its matrix: the setting `leg`."""
     run_id: str = ""
     attempt: str = ""
     url: str = ""
     repository: str = ""
     pull_request: str = ""
+    head: str = ""
+    """The newest commit of the pull request: what ran is a merge of it."""
 
 
 class Context(Struct, frozen=True, omit_defaults=True):

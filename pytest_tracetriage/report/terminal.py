@@ -110,6 +110,8 @@ def state_of(cluster: Cluster) -> str:
         return f"muted by {cluster.muted.owner}{until}"
     if cluster.seen == "known":
         return f"known for {plural(cluster.runs, 'run')}, since {cluster.since}"
+    if cluster.seen == "new" and cluster.since:
+        return f"new, first seen {cluster.since}"
     return "" if cluster.seen == "first-run" else cluster.seen
 
 

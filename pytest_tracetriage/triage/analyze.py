@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Signature, Why
+from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Seen, Signature, Why
 from pytest_tracetriage.model.policy import Aliases
 from pytest_tracetriage.triage import codeowners
 from pytest_tracetriage.triage.buckets import INTERRUPTED, buckets, order
@@ -32,7 +32,11 @@ MAX_WAITING = 10_000
 
 @dataclass(frozen=True)
 class KnownCluster:
-    """A cluster of earlier runs. `since` names the first run that showed it, `runs` counts them."""
+    """A cluster of earlier runs. `since` names the first run that showed it, `runs` counts those that did.
+
+    `episodes` counts how often it came: 2 for one that was fixed and came back. `elsewhere` says that the runs to compare
+    with (those of the base branch) never showed it.
+    """
 
     id: str
     name: str
@@ -41,6 +45,18 @@ class KnownCluster:
     since: str
     runs: int
     last: Cluster
+    episodes: int = 1
+    elsewhere: bool = False
+
+    @property
+    def open(self) -> bool:
+        """Return whether the last word on it was red."""
+        return self.last.seen != "fixed"
+
+    @property
+    def seen(self) -> Seen:
+        """Return what a cluster of now is called that is this one: new, where it was fixed once and is back."""
+        return "known" if not self.elsewhere and (self.open or self.episodes > 1) else "new"
 
 
 @dataclass(frozen=True)
@@ -260,7 +276,7 @@ def _identify(
         before = history.get(identity)
         changes: dict[str, object] = {"id": identity, "muted": muted(identity, given)}
         if before is not None:
-            changes |= {"seen": "known", "since": before.since, "runs": before.runs}
+            changes |= {"seen": before.seen, "since": before.since, "runs": before.runs}
         named.append(msgspec.structs.replace(cluster, **changes))
     return named
 
@@ -268,7 +284,7 @@ def _identify(
 def _with_waiting(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: set[str]) -> list[Cluster]:
     """Return the clusters with their tests of earlier runs that were not run now: neither passed nor failed."""
     ran = passed.union(*(cluster.tests for cluster in clusters))
-    missing = {cluster.id: sorted(cluster.tests - ran)[:MAX_WAITING] for cluster in known if cluster.last.seen != "fixed"}
+    missing = {cluster.id: sorted(cluster.tests - ran)[:MAX_WAITING] for cluster in known if cluster.open}
     return [
         msgspec.structs.replace(cluster, waiting=tuple(missing[cluster.id])) if missing.get(cluster.id) else cluster
         for cluster in clusters
@@ -298,7 +314,7 @@ def _fixed(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: s
             runs=cluster.runs,
         )
         for cluster in known
-        if cluster.id not in present and cluster.last.seen != "fixed" and cluster.tests & passed
+        if cluster.id not in present and cluster.open and cluster.tests & passed
         # What was interrupted was not broken.
         if cluster.last.category != INTERRUPTED
     ]

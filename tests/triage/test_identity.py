@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from making import analysis_of, error, fails, passes
 
@@ -43,6 +45,7 @@ def remember(*analyses):
                 before.since if before else f"run{number}",
                 (before.runs if before else 0) + 1,
                 cluster,
+                (before.episodes if before else 1) + (before is not None and cluster.seen != "fixed" and not before.open),
             )
     return tuple(known.values())
 
@@ -235,12 +238,18 @@ def test_a_cluster_is_reported_fixed_once():
     assert analysis_of(green, known=again, watch={"tests/test_a.py::t[0]"}).clusters == ()
 
 
-def test_a_fixed_cluster_that_fails_again_is_known():
-    fixed = analysis_of(
-        passes("tests/test_a.py::t[0]"), known=remember(analysis_of(*alone("a", 1))), watch={"tests/test_a.py::t[0]"}
-    )
-    known = remember(analysis_of(*alone("a", 1)), fixed)
-    assert only(analysis_of(*alone("a", 1), known=known)).seen == "known"
+def test_a_fixed_cluster_that_fails_again_is_new_once():
+    red = analysis_of(*alone("a", 1))
+    fixed = analysis_of(passes("tests/test_a.py::t[0]"), known=remember(red), watch={"tests/test_a.py::t[0]"})
+    back = only(analysis_of(*alone("a", 1), known=remember(red, fixed)))
+    assert (back.seen, back.since, back.id) == ("new", "run1", sign("a", alone))
+    assert only(analysis_of(*alone("a", 1), known=remember(red, fixed, red, fixed))).seen == "known"  # it comes and goes
+
+
+def test_a_cluster_that_only_other_branches_showed_is_new_under_its_own_id():
+    (known,) = remember(analysis_of(*alone("a", 1)))
+    found = only(analysis_of(*alone("a", 1), known=(replace(known, elsewhere=True),)))
+    assert (found.seen, found.id, found.since) == ("new", known.id, "run1")
 
 
 # muted

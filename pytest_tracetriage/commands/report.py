@@ -1,0 +1,78 @@
+"""`tracetriage report [SOURCE…]`: what GitHub would show of a group of runs, without GitHub."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from pytest_tracetriage.commands.grouping import group_of, run_folders_in
+from pytest_tracetriage.commands.output import emit, terminal_text
+from pytest_tracetriage.commands.past import open_past
+from pytest_tracetriage.commands.project import load_extensions, open_project
+from pytest_tracetriage.commands.reviewing import review_group
+from pytest_tracetriage.store.runs import encode_analysis, run_folders
+
+if TYPE_CHECKING:
+    from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.model.review import Review
+
+FORMATS = ("github", "github-summary", "github-annotations", "terminal", "markdown", "json")
+
+
+@click.command("report")
+@click.argument("sources", nargs=-1, metavar="[SOURCE]…", type=click.Path(path_type=Path, exists=True))
+@click.option("--format", "style", type=click.Choice(FORMATS), default="github", show_default=True)
+@click.option("--base", metavar="BRANCH", default="", help="the branch to compare with (default: the one the runs name)")
+@click.option("--history", metavar="LOCATION", help="where earlier runs are remembered (default: the setting `history`)")
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="write to a file instead of the terminal")
+def command(sources: tuple[Path, ...], style: str, base: str, history: str | None, output: Path | None) -> int:
+    """Report one group of runs: the shards and legs of a workflow run as one, beside the base branch.
+
+    SOURCE is a run's folder or a folder of such folders. Without SOURCE: the latest run of this project. The formats are the
+    pull request comment (github), the job summary, the annotations as workflow commands, and those of `tracetriage analyze`.
+    """
+    settings = open_project()
+    hooks = load_extensions(settings)
+    folders = run_folders_in(sources) if sources else run_folders(settings.folder)[-1:]
+    if not folders:
+        where = f"in {', '.join(map(str, sources))}" if sources else f"in {settings.folder}: run `pytest --tracetriage` first"
+        raise click.UsageError(f"no run {where}")
+    past = open_past(settings, history)
+    review = review_group(settings, group_of(folders), past, None, hooks, base).review
+    emit(rendered(review, style, settings, output), output)
+    for problem in review.analysis.problems[:20]:
+        click.echo(f"tracetriage: {problem.file}: {problem.message}", err=True)
+    for note in review.notes:
+        click.echo(f"tracetriage: {note}", err=True)
+    return 1 if review.analysis.totals.failures or review.analysis.totals.stuck else 0
+
+
+def rendered(review: Review, style: str, settings: Settings, output: Path | None = None) -> str | bytes:
+    """Return a review in one of the formats."""
+    overrides = settings.folder / "policy" / "templates"
+    if style == "github":
+        from pytest_tracetriage.report.github.comment import comment  # noqa: PLC0415
+
+        return comment(review, comment_key(review), overrides)
+    if style == "github-summary":
+        from pytest_tracetriage.report.github.summary import summary  # noqa: PLC0415
+
+        return summary(review, overrides)
+    if style == "github-annotations":
+        from pytest_tracetriage.report.github.annotations import annotations, workflow_commands  # noqa: PLC0415
+
+        return workflow_commands(annotations(review))
+    if style == "markdown":
+        from pytest_tracetriage.report.markdown import analysis_markdown  # noqa: PLC0415
+
+        return analysis_markdown(review.analysis, overrides)
+    if style == "json":
+        return encode_analysis(review.analysis)
+    return terminal_text(review.analysis, 0, output)
+
+
+def comment_key(review: Review) -> str:
+    """Return what tells the comments of two workflows on one pull request apart."""
+    return review.workflow or "local"

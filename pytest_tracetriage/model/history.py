@@ -1,0 +1,136 @@
+"""What the history of runs remembers: one record a run, one a cluster and run; tests are columns, not records."""
+
+from typing import Protocol
+
+from msgspec import Struct
+
+from pytest_tracetriage.model.analysis import Cluster
+from pytest_tracetriage.model.run import Totals
+
+
+class RunRecord(Struct, frozen=True):
+    """One run, condensed. Times are seconds since the epoch."""
+
+    id: str
+    group: str
+    """Joins the shards and matrix legs of one workflow run and attempt; a lone run is a group of its own, named by its id."""
+    started: float
+    finished: float
+    totals: Totals
+    commit: str = ""
+    branch: str = ""
+    base: str = ""
+    dirty: bool = False
+    event: str = ""
+    workflow: str = ""
+    job: str = ""
+    leg: str = ""
+    ci_run: str = ""
+    attempt: int = 1
+    repository: str = ""
+    pull_request: str = ""
+    python: str = ""
+    platform: str = ""
+    environment: str = ""
+    """A hash of Python, platform, leg and installed packages: what two runs must share before a difference means flaky."""
+    exit_status: int = -1
+    metrics: dict[str, float] = {}
+
+
+class TestRecord(Struct, frozen=True):
+    """The last word on one test of one run. `duration` is seconds, `retried` counts attempts that failed before it."""
+
+    __test__ = False
+
+    nodeid: str
+    outcome: str
+    duration: float
+    retried: int = 0
+
+
+class ClusterRecord(Struct, frozen=True):
+    """A cluster as one run showed it. `cluster` has no exemplar; its `seen` says whether this run showed it fixed."""
+
+    run: str
+    cluster: Cluster
+    tests: tuple[str, ...]
+    """Tests of this run that ended red by it; for a fixed cluster, those that passed again."""
+    retried: tuple[str, ...] = ()
+    """Tests of this run that failed by it in one attempt and passed in a later one."""
+
+
+class Condensed(Struct, frozen=True):
+    """All that one run adds to the history."""
+
+    run: RunRecord
+    tests: tuple[TestRecord, ...]
+    clusters: tuple[ClusterRecord, ...] = ()
+
+
+class Seen(Struct, frozen=True):
+    """A cluster over all runs of the history that were asked about, oldest first. Times are seconds since the epoch."""
+
+    cluster: Cluster
+    """As the newest of these runs showed it."""
+    signatures: frozenset[str]
+    """All signatures it ever had in them."""
+    tests: frozenset[str]
+    """Tests that ended red by it in the newest run that did not show it fixed."""
+    first_run: str
+    first_commit: str
+    first_time: float
+    last_run: str
+    last_commit: str
+    last_time: float
+    runs: int
+    """Groups in which it ended red."""
+    episodes: int
+    """How often it came (back) after being absent or fixed: 1 for a cluster that was never fixed."""
+    open: bool
+    """Whether the newest word on it is red."""
+    branches: frozenset[str] = frozenset()
+    """The branches whose runs showed it."""
+
+
+class Evidence(Struct, frozen=True):
+    """That a cluster is flaky: one of its tests both passed and failed by it on one clean commit and environment."""
+
+    cluster: str
+    nodeid: str
+    commit: str
+    failed: int
+    passed: int
+    """How many attempts ended each way there."""
+
+
+class Baseline(Struct, frozen=True):
+    """The newest group of the base branch, to compare with."""
+
+    branch: str
+    commit: str
+    groups: int
+    """How many groups of that branch the history holds."""
+    tests: int
+    passed: int
+    duration: float
+    """Seconds of the longest leg."""
+    started: float
+
+
+class Location(Protocol):
+    """Where the files of a history lie. File names are unique and files never change once written."""
+
+    name: str
+    """What messages call it."""
+
+    def names(self) -> frozenset[str]:
+        """Return the names of all files there now. Raises HistoryError."""
+        ...
+
+    def fetch(self, names: frozenset[str]) -> dict[str, str]:
+        """Return the local path of each of these files, brought here where need be. Raises HistoryError."""
+        ...
+
+    def put(self, files: dict[str, bytes], remove: frozenset[str] = frozenset(), message: str = "") -> None:
+        """Write files in the order given, then remove others; where the place can, as one step. Raises HistoryError."""
+        ...

@@ -1,0 +1,50 @@
+"""What people see where they review: one analysis over all shards and legs, beside the base branch."""
+
+from msgspec import Struct
+
+from pytest_tracetriage.model.analysis import Analysis, Cluster
+from pytest_tracetriage.model.history import Baseline
+from pytest_tracetriage.model.run import Totals
+
+
+class Leg(Struct, frozen=True):
+    """One run of the group. `duration` is seconds of wall clock."""
+
+    run: str
+    job: str
+    leg: str
+    """What tells this leg of a matrix from the others, as JSON; "" without a matrix."""
+    python: str
+    platform: str
+    totals: Totals
+    duration: float
+    finished: bool = True
+    """False where its process died, or its artifact is incomplete."""
+
+
+class Review(Struct, frozen=True):
+    """Everything that a comment, a job summary, a check and annotations are made from."""
+
+    analysis: Analysis
+    """Its clusters carry `seen` against the base branch, `status` and `frequency`."""
+    retried: tuple[Cluster, ...] = ()
+    """Causes that only showed in attempts whose test passed when it was run again."""
+    legs: tuple[Leg, ...] = ()
+    commit: str = ""
+    branch: str = ""
+    base: str = ""
+    event: str = ""
+    pull_request: int = 0
+    repository: str = ""
+    workflow: str = ""
+    ci_run: int = 0
+    attempt: int = 1
+    url: str = ""
+    """The workflow run's page."""
+    baseline: Baseline | None = None
+    links: dict[str, str] = {}
+    """Page of a tracked file at this commit, by its path; `#L12` may be appended."""
+    prefix: str = ""
+    """The folder of the project inside its repository, with a slash at its end; "" where they are the same."""
+    notes: tuple[str, ...] = ()
+    """What could not be established, a line each: `the history could not be read: ...`."""
