@@ -13,6 +13,9 @@ from pytest_tracetriage import __version__
 SUBCOMMANDS = {
     "analyze": "root causes of recorded runs (own runs, pytest-reportlog, JUnit XML)",
     "show": "one failure or cluster: traceback, evidence, where to look",
+    "report": "what GitHub would show of a group of runs: comment, summary, annotations",
+    "publish": "the same on GitHub, from a workflow's job",
+    "history": "earlier runs: clusters, pass rate, slow and flaky tests; add, compact, prune",
     "join": "two clusters have one root cause: remember that",
     "split": "the signatures of a cluster have different root causes: remember that",
     "mute": "look away from a cluster, with owner, reason and expiry",
@@ -47,6 +50,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command. A user's mistake ends in one line and exit status 2."""
     from pytest_tracetriage.config import ConfigError  # noqa: PLC0415
+    from pytest_tracetriage.store.history.errors import HistoryError  # noqa: PLC0415
     from pytest_tracetriage.store.runs import StoreError  # noqa: PLC0415
 
     try:
@@ -58,7 +62,7 @@ def main() -> None:
     except click.ClickException as mistake:
         mistake.show()
         result = 2
-    except (ConfigError, StoreError) as mistake:
+    except (ConfigError, HistoryError, StoreError) as mistake:
         click.echo(f"tracetriage: {mistake}", err=True)
         result = 2
     except BrokenPipeError:  # the reader (`| head`) has seen enough

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import tempfile
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from pytest_tracetriage.commands.event import Event, read_event
 from pytest_tracetriage.commands.grouping import group_of
 from pytest_tracetriage.commands.past import github_token, open_past
 from pytest_tracetriage.commands.project import load_extensions, open_project
-from pytest_tracetriage.commands.report import comment_key, rendered
+from pytest_tracetriage.commands.report import comment_key, placed_annotations, rendered
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.commands.verdict import FailOn, reason_to_fail
 from pytest_tracetriage.store.runs import run_folders
@@ -33,10 +33,13 @@ if TYPE_CHECKING:
     from pytest_tracetriage.commands.reviewing import Reviewed
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.govern.forge.github import GitHubForge
+    from pytest_tracetriage.model.history import Condensed
     from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.store.history.history import History
 
 CHECK = "TraceTriage"
+BUDGET = 45.0
+"""Seconds that each thing told to GitHub may take, waits for a busy GitHub included."""
 
 
 @dataclass
@@ -58,6 +61,10 @@ class _Faults:
         except Exception as error:
             text = str(error) or type(error).__name__
             self.note(f"{what}: {text}" if type(error).__module__.startswith("pytest_tracetriage") else f"{what}: {error!r}")
+
+
+class NothingToTell(Exception):  # noqa: N818 - it is what was found
+    """There is no run to report; the text says where it was looked for."""
 
 
 @dataclass(frozen=True)
@@ -138,7 +145,12 @@ def _group(settings: Settings, sources: Sequence[Path], scratch: Path, faults: _
             faults.note(f"{problem.file} {problem.message}")
     if not sources:
         folders = run_folders(settings.folder)[-1:]
-    return group_of(folders)
+    group = group_of(folders)
+    for problem in group.problems:
+        faults.note(f"{problem.file}: {problem.message}")
+    if not group.runs:
+        raise NothingToTell(f"no run was found in {', '.join(map(str, sources)) or settings.folder}")
+    return group
 
 
 def _forge(event: Event | None, wanted: Wanted, faults: _Faults) -> GitHubForge | None:
@@ -159,7 +171,7 @@ def _forge(event: Event | None, wanted: Wanted, faults: _Faults) -> GitHubForge 
     from pytest_tracetriage.govern.forge.github import GitHubForge  # noqa: PLC0415
 
     with faults.caught("GitHub"):
-        return GitHubForge(event.repository, token, os.environ.get("GITHUB_API_URL") or "https://api.github.com")
+        return GitHubForge(event.repository, token, os.environ.get("GITHUB_API_URL") or "https://api.github.com", BUDGET)
     return None
 
 
@@ -170,11 +182,7 @@ def _with_pull(event: Event | None, forge: GitHubForge | None, group: Group, fau
     claims = [run.context.ci.pull_request for _, run in group.current]
     hint = next((int(claim) for claim in claims if claim.isascii() and claim.isdigit() and len(claim) < 10), 0)
     with faults.caught("the pull request could not be found"):
-        found = forge.find_pull(event.head_repository, event.sha, hint)
-        if found is not None:
-            from dataclasses import replace  # noqa: PLC0415
-
-            return replace(event, pull_request=found.number, base=found.base)
+        return replace(event, pull_request=forge.find_pull(event.head_repository, event.sha, hint, event.branch))
     return event
 
 
@@ -246,13 +254,26 @@ def _tell_github(
     elif wanted.comment and event.searched:
         faults.note("no open pull request has this commit as its head: no comment")
     if wanted.check and event.sha:
-        from pytest_tracetriage.report.github.annotations import annotations  # noqa: PLC0415
+        from pytest_tracetriage.govern.forge.checks import CheckAnnotation  # noqa: PLC0415
         from pytest_tracetriage.report.github.check import check  # noqa: PLC0415
 
         with faults.caught("check"):
             made = check(review, bool(failing), settings.folder / "policy" / "templates")
             name = f"{CHECK} ({event.workflow})" if event.workflow else CHECK
-            forge.set_check(name, event.sha, made, annotations(review), event.url, f"{event.ci_run}")
+            forge.set_check(
+                name,
+                event.sha,
+                title=made.title,
+                summary=made.summary,
+                conclusion=made.conclusion,
+                text=made.text,
+                annotations=[
+                    CheckAnnotation(note.path, note.line, note.line, note.level, note.message, note.title)
+                    for note in placed_annotations(review)
+                ],
+                details_url=event.url,
+                external_id=f"{event.ci_run}",
+            )
 
 
 def _remember(past: History, reviewed: Reviewed, event: Event | None, faults: _Faults) -> None:
@@ -263,7 +284,7 @@ def _remember(past: History, reviewed: Reviewed, event: Event | None, faults: _F
         past.add(_trusted(reviewed, event))
 
 
-def _trusted(reviewed: Reviewed, event: Event | None) -> list[object]:
+def _trusted(reviewed: Reviewed, event: Event | None) -> list[Condensed]:
     """Return the runs with what the event says of branch and group in place of what they say themselves."""
     if event is None or not event.triggered:
         return list(reviewed.condensed)

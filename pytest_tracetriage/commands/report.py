@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from pytest_tracetriage.commands.grouping import group_of, run_folders_in
 from pytest_tracetriage.commands.output import emit, terminal_text
@@ -17,6 +18,7 @@ from pytest_tracetriage.store.runs import encode_analysis, run_folders
 if TYPE_CHECKING:
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.review import Review
+    from pytest_tracetriage.report.github.annotations import Annotation
 
 FORMATS = ("github", "github-summary", "github-annotations", "terminal", "markdown", "json")
 
@@ -61,9 +63,9 @@ def rendered(review: Review, style: str, settings: Settings, output: Path | None
 
         return summary(review, overrides)
     if style == "github-annotations":
-        from pytest_tracetriage.report.github.annotations import annotations, workflow_commands  # noqa: PLC0415
+        from pytest_tracetriage.report.github.annotations import workflow_commands  # noqa: PLC0415
 
-        return workflow_commands(annotations(review))
+        return workflow_commands(placed_annotations(review))
     if style == "markdown":
         from pytest_tracetriage.report.markdown import analysis_markdown  # noqa: PLC0415
 
@@ -71,6 +73,13 @@ def rendered(review: Review, style: str, settings: Settings, output: Path | None
     if style == "json":
         return encode_analysis(review.analysis)
     return terminal_text(review.analysis, 0, output)
+
+
+def placed_annotations(review: Review) -> list[Annotation]:
+    """Return the annotations of a review with paths from the root of the repository, as GitHub wants them."""
+    from pytest_tracetriage.report.github.annotations import annotations  # noqa: PLC0415
+
+    return [msgspec.structs.replace(note, path=review.prefix + note.path) for note in annotations(review)]
 
 
 def comment_key(review: Review) -> str:

@@ -1,6 +1,6 @@
 """What the history of runs remembers: one record a run, one a cluster and run; tests are columns, not records."""
 
-from typing import Protocol
+from typing import Literal, Protocol
 
 from msgspec import Struct
 
@@ -115,6 +115,65 @@ class Baseline(Struct, frozen=True):
     duration: float
     """Seconds of the longest leg."""
     started: float
+
+
+class Rate(Struct, frozen=True):
+    """How one group ended: `passed` of `tests`, counted over its legs. `started` is seconds since the epoch."""
+
+    started: float
+    group: str
+    commit: str
+    tests: int
+    passed: int
+
+
+class SlowTest(Struct, frozen=True):
+    """What a test took, in seconds, each at most 5 % from the truth, over the `runs` in which it was not skipped."""
+
+    nodeid: str
+    median: float
+    p95: float
+    runs: int
+
+
+class FlakyTest(Struct, frozen=True):
+    """A test that both failed and passed on each of `commits`, in one environment. The attempts there are counted."""
+
+    nodeid: str
+    commits: int
+    failed: int
+    passed: int
+
+
+Word = Literal["red", "retried", "fixed"]
+"""What a run or group says of a cluster: a test ended red by it; it only showed in attempts that were run again; it is gone."""
+
+
+class ClusterRun(Struct, frozen=True):
+    """What one run said of a cluster. `tests` are those that its word is about."""
+
+    run: RunRecord
+    word: Word
+    tests: int
+
+
+class ClusterHistory(Struct, frozen=True):
+    """One cluster, as the newest run that showed it did, and all runs that said something of it, oldest first."""
+
+    cluster: Cluster
+    runs: tuple[ClusterRun, ...]
+
+
+class Overview(Struct, frozen=True):
+    """What the history shows when nothing particular is asked: the last `days` of one branch, or of all."""
+
+    branch: str
+    days: int
+    runs: tuple[RunRecord, ...]
+    clusters: tuple[Seen, ...]
+    rates: tuple[Rate, ...]
+    slow: tuple[SlowTest, ...]
+    flaky: tuple[FlakyTest, ...]
 
 
 class Location(Protocol):

@@ -1,0 +1,194 @@
+"""One group of runs beside the base branch: new, known, fixed, flaky; shards, legs and attempts are one analysis."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from commands.recorded import PAY, PRICE, STOCK, record
+
+A, B, C, D = (f"tests/test_{name}.py::test_{name}" for name in "abcd")
+PULL = {"branch": "topic", "event": "pull_request", "pull_request": "5", "ci_run": "50"}
+
+
+@pytest.fixture
+def remembered(empty, tracetriage):
+    """Write a run of its own workflow run and add it to the history; return its folder."""
+
+    def add(number, outcomes, **more):
+        folder = record(empty / "recorded", number, outcomes, **{"ci_run": str(number), **more})
+        result = tracetriage("history", "add", folder)
+        assert (result.code, result.err) == (0, "")
+        return folder
+
+    return add
+
+
+@pytest.fixture
+def reviewed(empty, tracetriage):
+    """Return the analysis that `report` gives of run folders, its clusters by their first word."""
+
+    def of(*folders):
+        result = tracetriage("report", *folders, "--format", "json", "--history", empty / ".tracetriage" / "history")
+        assert result.code in {0, 1}, result.err
+        found = json.loads(result.out)
+        found["by"] = {cluster["name"].split()[0]: cluster for cluster in found["clusters"]}
+        return found
+
+    return of
+
+
+def test_new_known_and_fixed_against_the_base(empty, remembered, reviewed):
+    remembered(1, {A: PRICE, B: STOCK, C: "passed"}, commit="a")
+    remembered(2, {A: PRICE, B: STOCK, C: "passed"}, commit="b")
+    found = reviewed(record(empty / "pr", 9, {A: PRICE, B: "passed", C: PAY}, commit="c", **PULL))
+    assert {word: cluster["seen"] for word, cluster in found["by"].items()} == {
+        "KeyError": "known",
+        "TimeoutError": "new",
+        "TypeError": "fixed",
+    }
+    assert (found["by"]["KeyError"]["since"], found["by"]["KeyError"]["runs"]) == ("a" * 8, 2)
+    assert found["by"]["KeyError"]["frequency"] == {"failed": 2, "runs": 2}
+    assert found["by"]["KeyError"]["status"] == "real"
+
+
+def test_what_another_pull_request_shows_is_new_here_and_keeps_its_id(empty, remembered, reviewed):
+    remembered(1, {A: "passed", B: "passed"})
+    remembered(2, {A: PRICE, B: "passed"}, branch="other", event="pull_request", pull_request="4", commit="b")
+    first = reviewed(record(empty / "pr", 8, {A: PRICE, B: "passed"}, commit="c", **PULL))["by"]["KeyError"]
+    assert first["seen"] == "new"
+    # What that pull request broke is not fixed by one that never had it.
+    assert reviewed(record(empty / "pr2", 9, {A: "passed"}, commit="d", **PULL))["clusters"] == []
+
+
+def test_a_branch_called_main_of_a_fork_is_not_the_base(empty, remembered, reviewed):
+    remembered(1, {A: "passed"})
+    remembered(2, {A: PRICE}, branch="main", event="pull_request", pull_request="4", commit="b")
+    assert reviewed(record(empty / "pr", 9, {A: PRICE}, commit="c", **PULL))["by"]["KeyError"]["seen"] == "new"
+
+
+def test_a_regression_is_new_again(empty, remembered, reviewed):
+    remembered(1, {A: PRICE})
+    remembered(2, {A: "passed"}, commit="b")
+    found = reviewed(record(empty / "pr", 9, {A: PRICE}, commit="c", **PULL))
+    assert (found["by"]["KeyError"]["seen"], found["by"]["KeyError"]["since"]) == ("new", "a" * 8)
+
+
+def test_without_a_run_of_the_base_nothing_is_called_new(empty, remembered, reviewed):
+    remembered(1, {A: PRICE}, branch="topic", commit="b")
+    assert reviewed(record(empty / "pr", 9, {A: PRICE}, commit="c", **PULL))["by"]["KeyError"]["seen"] == "first-run"
+
+
+def test_the_run_itself_is_not_its_own_past(empty, remembered, reviewed):
+    remembered(1, {A: "passed"})
+    folder = remembered(9, {A: PRICE}, **{**PULL, "commit": "c"})
+    assert reviewed(folder)["by"]["KeyError"]["seen"] == "new"
+
+
+def test_passed_and_failed_on_one_commit_is_flaky(empty, remembered, reviewed):
+    remembered(1, {A: PAY, B: "passed"}, commit="a")
+    remembered(2, {A: "passed", B: "passed"}, commit="a")
+    found = reviewed(record(empty / "pr", 9, {A: PAY, B: PRICE}, commit="c", **PULL))
+    assert {word: cluster["status"] for word, cluster in found["by"].items()} == {"TimeoutError": "flaky", "KeyError": "real"}
+    assert "aaaaaaaa" in found["by"]["TimeoutError"]["status_evidence"]
+
+
+def test_legs_that_differ_are_not_flaky(empty, reviewed):
+    one = record(empty / "legs", 1, {A: PAY}, leg='{"db": "mysql"}')
+    other = record(empty / "legs", 2, {A: "passed"}, leg='{"db": "sqlite"}')
+    assert reviewed(one, other)["by"]["TimeoutError"]["status"] == "real"
+
+
+def test_shards_are_one_analysis(empty, reviewed):
+    shards = [
+        record(empty / "shards", n, {f"tests/test_{n}.py::t": PRICE, f"tests/test_{n}.py::u": "passed"}, leg=str(n))
+        for n in (1, 2)
+    ]
+    found = reviewed(*shards)
+    assert found["totals"]["tests"] == 4
+    assert found["by"]["KeyError"]["count"] == 2
+    assert len(found["runs"]) == 2
+
+
+def test_a_test_that_all_legs_run_counts_once(empty, reviewed):
+    legs = [record(empty / "legs", n, {A: PRICE if n == 1 else "passed", B: "passed"}, leg=str(n)) for n in (1, 2, 3)]
+    assert {key: reviewed(*legs)["totals"][key] for key in ("tests", "passed", "failed", "failures")} == {
+        "tests": 2,
+        "passed": 1,
+        "failed": 1,
+        "failures": 1,
+    }
+
+
+def test_a_newer_attempt_of_a_job_replaces_it_and_proves_it_flaky(empty, tracetriage):
+    shard = record(empty / "group", 1, {C: "passed", D: STOCK}, leg="1", **PULL)
+    before = record(empty / "group", 2, {A: PAY, B: "passed"}, leg="2", **PULL)
+    after = record(empty / "group", 3, {A: "passed", B: "passed"}, leg="2", attempt=2, **PULL)
+    result = tracetriage("report", shard, before, after)
+    assert "1 of 4 tests fails from 1 cause" in result.out
+    assert "`TimeoutError" in result.out
+    assert "passed when" in result.out
+    assert "TypeError" in result.out
+    result = tracetriage("history", "add", empty / "group")
+    assert result.out.startswith("added 3 runs")
+    history = json.loads(tracetriage("history", "--format", "json", "--days", "100000").out)
+    assert [(test["nodeid"], test["failed"], test["passed"]) for test in history["flaky"]] == [(A, 1, 1)]
+
+
+def test_attempts_inside_a_run(empty, tracetriage):
+    folder = record(empty / "group", 1, {A: [PAY, "passed"], B: "passed"}, **PULL)
+    result = tracetriage("report", folder)
+    assert result.code == 0
+    assert "passed when" in result.out
+    assert "TimeoutError" in result.out
+
+
+def test_the_same_run_twice_is_told_and_counted_once(empty, tracetriage):
+    one = record(empty / "one", 1, {A: PRICE})
+    other = record(empty / "other", 1, {A: PRICE})
+    result = tracetriage("report", one, other, "--format", "json")
+    assert json.loads(result.out)["totals"]["tests"] == 1
+    assert "is also in" in result.err
+
+
+def test_adding_twice_changes_nothing(empty, tracetriage):
+    folder = record(empty / "one", 1, {A: PRICE})
+    assert tracetriage("history", "add", folder).out.startswith("added 1 run (")
+    assert tracetriage("history", "add", folder).out == "added 0 runs (0 bytes), 1 were there already\n"
+
+
+def test_history_without_any_run(empty, tracetriage):
+    result = tracetriage("history")
+    assert (result.code, result.out) == (0, "no run in the last 90 days\n")
+    assert "no run in" in tracetriage("history", "add").mistake
+    assert "no run in" in tracetriage("report").mistake
+
+
+def test_what_history_shows(empty, remembered, tracetriage):
+    remembered(1, {A: PRICE, B: "passed"}, commit="a")
+    remembered(2, {A: "passed", B: "passed"}, commit="b")
+    remembered(3, {A: "passed", B: STOCK}, commit="c")
+    shown = tracetriage("history", "--days", "100000").out
+    lines = shown.splitlines()
+    assert lines[0] == "runs"
+    assert [line.split()[2] for line in lines[1:4]] == ["c" * 8, "b" * 8, "a" * 8]  # newest first
+    (fixed,) = [line for line in lines if "KeyError" in line]
+    (still,) = [line for line in lines if "TypeError" in line]
+    assert "  fixed " in fixed
+    assert "  open " in still
+    assert "50.0 % now, 50.0 % to 100 % over 3 runs" in shown
+    one = tracetriage("history", "--days", "100000", "--cluster", fixed.split()[0].lower()).out
+    assert [line.split()[4:] for line in one.splitlines()[1:]] == [["failed", "1", "test"], ["fixed", "1", "test"]]
+    assert "no cluster 'zzzzz'" in tracetriage("history", "--cluster", "zzzzz").mistake
+
+
+def test_compact_and_prune(empty, remembered, tracetriage):
+    for number in range(1, 5):
+        remembered(number, {A: "passed"})
+    assert tracetriage("history", "compact").out.startswith("packed 4 runs into 1 ")
+    assert len(json.loads(tracetriage("history", "--days", "100000", "--format", "json").out)["runs"]) == 4
+    assert tracetriage("history", "prune", "--days", "1").out.startswith("forgot ")
+
+
+def test_a_location_that_is_none(empty, tracetriage):
+    assert "git:" in tracetriage("history", "--history", "git:").mistake
