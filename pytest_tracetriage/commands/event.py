@@ -42,6 +42,11 @@ class Event:
         return bool(self.head_repository) and self.head_repository != self.repository
 
     @property
+    def group(self) -> str:
+        """Return how the groups of all attempts of the workflow run begin."""
+        return f"github:{self.repository}:{self.ci_run}:"
+
+    @property
     def searched(self) -> bool:
         """Return whether a pull request is to be looked for."""
         return not self.pull_request and self.name in PULLS

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.commands.grouping import Group
     from pytest_tracetriage.commands.reviewing import Reviewed
     from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.govern.forge.checks import CheckAnnotation
     from pytest_tracetriage.govern.forge.github import GitHubForge
     from pytest_tracetriage.model.history import Condensed
     from pytest_tracetriage.model.review import Review
@@ -182,7 +183,8 @@ def _with_pull(event: Event | None, forge: GitHubForge | None, group: Group, fau
     claims = [run.context.ci.pull_request for _, run in group.current]
     hint = next((int(claim) for claim in claims if claim.isascii() and claim.isdigit() and len(claim) < 10), 0)
     with faults.caught("the pull request could not be found"):
-        return replace(event, pull_request=forge.find_pull(event.head_repository, event.sha, hint, event.branch))
+        number = forge.find_pull(event.head_repository, event.sha, hint, event.branch)
+        return replace(event, pull_request=number, base=forge.base_branch(number)) if number else event
     return event
 
 
@@ -254,7 +256,6 @@ def _tell_github(
     elif wanted.comment and event.searched:
         faults.note("no open pull request has this commit as its head: no comment")
     if wanted.check and event.sha:
-        from pytest_tracetriage.govern.forge.checks import CheckAnnotation  # noqa: PLC0415
         from pytest_tracetriage.report.github.check import check  # noqa: PLC0415
 
         with faults.caught("check"):
@@ -267,13 +268,20 @@ def _tell_github(
                 summary=made.summary,
                 conclusion=made.conclusion,
                 text=made.text,
-                annotations=[
-                    CheckAnnotation(note.path, note.line, note.line, note.level, note.message, note.title)
-                    for note in placed_annotations(review)
-                ],
+                annotations=_check_annotations(review) if event.triggered else (),
                 details_url=event.url,
                 external_id=f"{event.ci_run}",
             )
+
+
+def _check_annotations(review: Review) -> list[CheckAnnotation]:
+    """Return what a check carries where the job's own annotations would stand at another run and commit."""
+    from pytest_tracetriage.govern.forge.checks import CheckAnnotation  # noqa: PLC0415
+
+    return [
+        CheckAnnotation(note.path, note.line, note.line, note.level, note.message, note.title)
+        for note in placed_annotations(review)
+    ]
 
 
 def _remember(past: History, reviewed: Reviewed, event: Event | None, faults: _Faults) -> None:
@@ -293,6 +301,7 @@ def _trusted(reviewed: Reviewed, event: Event | None) -> list[Condensed]:
             item,
             run=msgspec.structs.replace(
                 item.run,
+                group=f"{event.group}{item.run.attempt}",
                 branch=event.branch,
                 base=event.base,
                 event=event.name,

@@ -71,7 +71,8 @@ def review_group(
     base = (
         base or (event.base if event is not None else "") or _first(run.context.git.base for _, run in group.current) or branch
     )
-    past = _past(settings, group, history, hooks, (base, branch), notes)
+    own = event.group if event is not None else workflow_run(group)
+    past = _past(settings, group, history, hooks, (base, branch, own), notes)
     found = _analysis(group, past.told, notes)
     tests = {run.id: condense.tests_of(folder) for folder, run in group.runs}
     if len(group.current) > 1:
@@ -108,14 +109,13 @@ def _first(texts: Any) -> str:
 
 
 def _past(
-    settings: Settings, group: Group, history: History | None, hooks: Any, branches: tuple[str, str], notes: list[str]
+    settings: Settings, group: Group, history: History | None, hooks: Any, names: tuple[str, str, str], notes: list[str]
 ) -> _Past:
-    base, branch = branches
+    base, branch, own = names
     if history is None:
         ids = frozenset(run.id for _, run in group.runs)
         kept = read_history(settings.folder, before=min(ids, default=""), without=ids)
         return _Past(given(settings, kept.known(), hooks, notes), (), None, compared=bool(kept.analyses))
-    own = workflow_run(group)
     since = min((run.started for _, run in group.current), default=0.0) - WINDOW
     on_base = history.seen(branch=base, since=since, exclude=own) if base else []
     everywhere = history.seen(since=since, exclude=own)

@@ -109,9 +109,8 @@ def _flaky(found: Sequence[FlakyTest], width: int) -> list[Line]:
 
 def cluster_lines(found: ClusterHistory, width: int) -> list[Line]:
     """Return one cluster and every run that said something of it, oldest first."""
-    lines: list[Line] = [
-        ((found.cluster.id[:8], "cyan bold"), ("  ", ""), (shorten(printable(found.cluster.name), max(20, width - 10)), "bold")),
-    ]
+    name = shorten(printable(found.cluster.name), max(20, width - 10))
+    lines: list[Line] = [((found.cluster.id[:8], "cyan bold"), ("  ", ""), (name, "bold"))]
     for item in found.runs:
         word, style = _WORDS[item.word]
         branch = shorten(printable(item.run.branch or "-"), 20)

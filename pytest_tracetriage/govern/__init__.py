@@ -1,0 +1,1 @@
+"""What TraceTriage says and does where people decide: so far, on a forge."""
