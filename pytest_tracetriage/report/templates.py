@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,8 +22,15 @@ SHIPPED = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
 def render(name: str, values: Mapping[str, Any], overrides: Path | None = None) -> str:
     """Return template `name` with `values`; a file of that name in `overrides` replaces the shipped one.
 
-    Nothing is escaped by itself: templates pass what came from a test through `md`, `code` or `block`.
+    Nothing is escaped by itself: templates pass what came from a test through `md`, `code`, `block`,
+    `cell` (code in a table) or `html` (code in HTML).
     """
+    rendered = _environment(overrides).get_template(name).render(values)
+    return rendered.strip("\n") + "\n"
+
+
+@cache
+def _environment(overrides: Path | None) -> SandboxedEnvironment:
     folders = [str(folder) for folder in ((overrides,) if overrides is not None else ()) + SHIPPED]
     environment = SandboxedEnvironment(
         loader=jinja2.FileSystemLoader(folders),
@@ -34,9 +42,10 @@ def render(name: str, values: Mapping[str, Any], overrides: Path | None = None) 
     environment.filters |= {
         "md": text.markdown,
         "code": text.code_span,
+        "cell": text.code_cell,
+        "html": text.code_html,
         "block": text.code_block,
         "plain": text.printable,
     }
     environment.globals |= {"plural": text.plural}
-    rendered = environment.get_template(name).render(values)
-    return rendered.strip("\n") + "\n"
+    return environment

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 from typing import TYPE_CHECKING
 
@@ -17,13 +18,16 @@ MIN_ID = 5
 _ACTIVE = re.compile(
     r"""
     ^(?P<number>\d{1,9})(?P<list>[.)])        # a numbered list
-    | (?P<ref>@(?=\w) | \#(?=\d) | GH-(?=\d))  # people and issues: looked for in what was rendered, entities or not
+    # people, issues, emoji: looked for in what was rendered, entities or not
+    | (?P<ref>@(?=\S) | \#(?=\d) | [Gg][Hh]-(?=\d) | :(?=(?:[\w+\-]*[A-Za-z][\w+\-]*|[+\-]1|100|1234):))
+    | (?P<math>\$)
     | ^[ \#+\-=>:\[]                          # headings, lists, quotes, rules, definitions, indented code
     | [`|~@]
     | (?<![ ])\* | \*(?![ ])
     | _+(?![^\W_]) | (?<![^\W_])_+            # inside a word it is no emphasis
     | <(?=[A-Za-z/!?]|$)
     | \](?=[(\[:]|$)                          # neither link nor image without it
+    | \[(?=\^)                               # a footnote
     | &(?=\#?\w+;)
     | \\(?=[!-/:-@\[-`{-~]|$)
     | (?<=\w):(?=//) | (?<=mailto): | (?<=xmpp):
@@ -34,11 +38,18 @@ _ACTIVE = re.compile(
 )
 _BREAK = "&#8203;"
 """A space of no width: what makes a name after an `@` or a number after a `#` a mention is that they touch."""
+# What Unicode calls letters, marks or symbols though nothing is seen of it: fillers, variation selectors can carry hidden text.
+_UNSEEN = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\U00013441\U00013442\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+)
 
 
 def printable(text: str) -> str:
-    """Return `text` on one line, without control characters: test output must not steer a terminal."""
-    return "".join(character if character.isprintable() else " " for character in text)
+    """Return `text` on one line, spaces for control characters and for what is not seen: neither steers nor hides anything."""
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    return _UNSEEN.sub(" ", text)
 
 
 def printable_lines(text: str) -> list[str]:
@@ -47,9 +58,10 @@ def printable_lines(text: str) -> list[str]:
 
 
 def markdown(text: str) -> str:
-    """Return `text` so that Markdown shows it as it is: no mention, link, image, HTML or formatting.
+    """Return `text` so that Markdown shows it as it is: no mention, link, image, HTML, emoji, formula or formatting.
 
-    It may stand anywhere in a line, a table's cell included.
+    It may stand anywhere in a line, a table's cell included. What it breaks up is not seen, but is copied along: what
+    people may want to copy stands better in a code span.
     """
     return _ACTIVE.sub(_inactive, printable(text))
 
@@ -59,6 +71,8 @@ def _inactive(found: re.Match[str]) -> str:
         return found["number"] + _entities(found["list"])
     if ref := found["ref"]:
         return (_entities(ref) if ref == "@" else ref) + _BREAK
+    if found["math"]:
+        return _BREAK + _entities("$")
     return _entities(found[0])
 
 
@@ -73,6 +87,16 @@ def code_span(text: str) -> str:
     fence = "`" * (longest + 1)
     pad = " " if text.startswith("`") or text.endswith("`") or not text.strip() else ""
     return f"{fence}{pad}{text}{pad}{fence}"
+
+
+def code_cell(text: str) -> str:
+    """Return `text` as a code span for a cell of a table, where a pipe is a pipe only behind a backslash."""
+    return code_span(text).replace("|", "\\|")
+
+
+def code_html(text: str) -> str:
+    """Return `text` as code where HTML stands and Markdown means nothing, such as in the summary of a `<details>`."""
+    return f"<code>{html.escape(printable(text))}</code>"
 
 
 def code_block(text: str, language: str = "") -> str:

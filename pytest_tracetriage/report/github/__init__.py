@@ -1,0 +1,1 @@
+"""What GitHub shows of an analysis: the comment, the job summary, the check and the annotations."""

@@ -1,0 +1,105 @@
+"""Numbers and short phrases, as a comment words them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.report.intervals import percent, wilson
+from pytest_tracetriage.report.text import code_span, markdown, plural, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from pytest_tracetriage.model.analysis import Frequency
+    from pytest_tracetriage.model.review import Review
+    from pytest_tracetriage.report.github.standing import Cause
+
+    Quote = Callable[[str], str]
+    """How a name that may hold anything is made safe where it stands."""
+
+COMMIT = re.compile(r"[0-9a-f]{7,64}")
+# What GitHub expands in text, and no character between would stop for certain: formulas, and commits by their name.
+_EXPANDED = re.compile(r"\$|(?<![0-9A-Za-z_])[0-9A-Fa-f]{7,64}(?![0-9A-Za-z_])")
+
+
+def prose(text: str, limit: int = 500) -> str:
+    """Return `text` for a sentence of Markdown: as it is where it can be, else as code, which GitHub leaves alone."""
+    text = shorten(text, limit)
+    return code_span(text) if _EXPANDED.search(text) else markdown(text)
+
+
+def short_commit(commit: str) -> str:
+    """Return the first 7 characters of a commit's name; anything else as it is, so far as it is short."""
+    return commit[:7] if COMMIT.fullmatch(commit) else shorten(commit, 30)
+
+
+def duration(seconds: float) -> str:
+    """Return `3 min 12 s`, `2 h 05 min`, `4.2 s`."""
+    if seconds < 9.95:
+        return f"{max(0.0, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def often(frequency: Frequency) -> str:
+    """Return `fails 14 % [6, 27] of runs`: with its Wilson 95 % interval."""
+    low, high = wilson(frequency.failed, frequency.runs)
+    share = frequency.failed / frequency.runs if frequency.runs else 0.0
+    return f"fails {100 * share:.0f} % [{100 * low:.0f}, {100 * high:.0f}] of runs"
+
+
+def history(cause: Cause, review: Review, quote: Quote) -> str:
+    """Return where a cause is known from: `not on main`, `on main for 6 runs, since a41f2c9`, `fails 14 % of runs`."""
+    cluster = cause.cluster
+    base = quote(shorten(review.base, 40)) if review.base else "the base branch"
+    parts = []
+    if cause.standing == "muted" and cluster.muted is not None:
+        until = f" until {quote(shorten(cluster.muted.until, 20))}" if cluster.muted.until else ""
+        parts.append(f"muted by {quote(shorten(cluster.muted.owner, 40))}{until}")
+    if cause.again:
+        parts.append("passed when run again")
+    if cluster.status == "infrastructure":
+        parts.append("infrastructure")
+    if cause.standing == "flaky" and cluster.frequency is not None and cluster.frequency.runs:
+        parts.append(often(cluster.frequency))
+    elif cluster.seen == "known":
+        known = f"on {base}" if cause.standing == "known" and review.base else "known"
+        parts.append(f"{known} for {plural(cluster.runs, 'run')}" if cluster.runs else known)
+        if cluster.since:
+            parts[-1] += f", since {quote(short_commit(cluster.since))}"
+    elif cluster.seen == "new":
+        parts.append(f"not on {base}" if review.base != review.branch or review.pull_request else "new")
+        if cluster.since and cluster.since != review.commit:
+            parts[-1] += f", since {quote(short_commit(cluster.since))}"
+    elif cause.standing == "failing":
+        parts.append("nothing to compare with")
+    return ", ".join(parts)
+
+
+def trend(review: Review) -> str:
+    """Return the last line: tests, shards, time and pass rate, each beside the base branch, and the commit."""
+    totals, base = review.analysis.totals, review.baseline
+    beside = f"({code_span(shorten(base.branch, 40))} {{}})" if base is not None else ""
+    first = [plural(totals.tests, "test")]
+    if len(review.legs) > 1:
+        first.append(legs(review))
+    if review.legs:
+        time = duration(max(leg.duration for leg in review.legs))
+        first.append(f"{time} {beside.replace('{}', duration(base.duration))}" if base is not None else time)
+    rate = f"pass rate {percent(totals.passed, totals.tests)}" if totals.tests else ""
+    if rate and base is not None and base.tests:
+        rate += " " + beside.replace("{}", percent(base.passed, base.tests))
+    updated = f"updated for {review.commit[:7]}" if COMMIT.fullmatch(review.commit) else ""
+    if updated and review.attempt > 1:
+        updated += f", attempt {review.attempt}"
+    return " · ".join(part for part in (", ".join(first), rate, updated) if part)
+
+
+def legs(review: Review) -> str:
+    """Return `4 shards`, or `6 jobs` where a matrix tells them apart."""
+    return plural(len(review.legs), "job" if len({leg.leg for leg in review.legs}) > 1 else "shard")
