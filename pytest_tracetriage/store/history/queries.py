@@ -1,0 +1,164 @@
+"""What is asked of the runs and tests of a history, each question a function of one view; what they answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.model.analysis import Frequency
+from pytest_tracetriage.model.history import Baseline, FlakyTest, Rate, SlowTest
+from pytest_tracetriage.store.history.states import complete, group_of, groups, numbered, on_branch
+from pytest_tracetriage.store.history.tables import PASSED, RED, SKIPPED, as_json, seconds, text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Mapping
+
+    from pytest_tracetriage.model.history import RunRecord
+    from pytest_tracetriage.store.history.pieces import Entry
+    from pytest_tracetriage.store.history.reading import View
+
+
+_RED = "(" + ", ".join(map(str, RED)) + ")"
+_FREQUENCIES = f"""
+    WITH asked AS (
+        SELECT unnest(from_json($1::VARCHAR, '["INTEGER"]')) AS number, unnest(from_json($2::VARCHAR, '["VARCHAR"]')) AS nodeid
+    ), ids AS (
+        SELECT unnest(from_json($3::VARCHAR, '["INTEGER"]')) AS number, unnest(from_json($4::VARCHAR, '["VARCHAR"]')) AS id
+    ), red AS (
+        SELECT DISTINCT number, place FROM clusters JOIN ids USING (id) JOIN runs USING (run)
+        WHERE seen <> 'fixed' AND len(tests) > 0
+    ), ran AS (
+        SELECT DISTINCT number, place FROM tests JOIN asked USING (nodeid) JOIN runs USING (run) WHERE outcome <> {SKIPPED}
+        UNION SELECT number, place FROM red
+    ), newest AS (
+        SELECT number, place, row_number() OVER (PARTITION BY number ORDER BY place DESC) AS age FROM ran
+    )
+    SELECT number, count(red.place), count(*) FROM newest LEFT JOIN red USING (number, place) WHERE age <= $5
+    GROUP BY number ORDER BY number
+"""  # noqa: S608
+_SLOW = f"""
+    SELECT nodeid, quantile_disc((usual + apart)::SMALLINT, [0.5, 0.95]) AS taken, count(*) AS runs
+    FROM tests JOIN runs USING (run) WHERE outcome <> {SKIPPED} GROUP BY nodeid
+    ORDER BY taken[1] DESC, taken[2] DESC, nodeid LIMIT $1
+"""  # noqa: S608
+_FLAKY = f"""
+    WITH hit AS (
+        SELECT DISTINCT nodeid FROM tests WHERE outcome IN {_RED} OR retried > 0
+    ), ends AS (
+        SELECT nodeid, place, sum(retried + (outcome IN {_RED})::INTEGER)::BIGINT AS failed,
+        sum((outcome = {PASSED})::INTEGER)::BIGINT AS passed
+        FROM tests SEMI JOIN hit USING (nodeid) JOIN runs USING (run)
+        WHERE outcome = {PASSED} OR outcome IN {_RED} GROUP BY ALL
+    ), places AS (
+        SELECT unnest(from_json($1::VARCHAR, '["INTEGER"]')) AS place, unnest(from_json($2::VARCHAR, '["INTEGER"]')) AS number
+    )
+    SELECT nodeid, count(DISTINCT number) AS commits, sum(failed)::BIGINT, sum(passed)::BIGINT
+    FROM ends JOIN places USING (place)
+    WHERE failed > 0 AND passed > 0 GROUP BY nodeid ORDER BY commits DESC, sum(failed) DESC, nodeid LIMIT $3
+"""  # noqa: S608
+
+
+def select(view: View, branch: str | None = None, since: float = 0.0, before_run: str = "", exclude: str = "") -> list[Entry]:
+    """Return the runs that a question is about, oldest first.
+
+    `before_run` leaves out that run and all with a later id, `exclude` the groups whose names begin so.
+    """
+    return [
+        entry
+        for entry in view.entries
+        if on_branch(entry.run, branch)
+        and entry.run.started >= since
+        and (not before_run or entry.run.id < before_run)
+        and not (exclude and group_of(entry.run).startswith(exclude))
+    ]
+
+
+def runs(view: View, branch: str | None, limit: int, since: float) -> list[RunRecord]:
+    """Return the newest runs, newest first."""
+    return [entry.run for entry in reversed(select(view, branch, since))][: max(0, limit)]
+
+
+def pass_rate(view: View, branch: str | None, since: float) -> list[Rate]:
+    """Return how each group ended, oldest first."""
+    rates = []
+    for group in groups(select(view, branch, since)):
+        first = group[0].run
+        tests, passed = (sum(getattr(entry.run.totals, name) for entry in group) for name in ("tests", "passed"))
+        rates.append(Rate(first.started, group_of(first), first.commit, tests, passed))
+    return rates
+
+
+def baseline(view: View, branch: str, before_group: str, workflow: str, exclude: str) -> Baseline | None:
+    """Return the newest group of a branch whose legs all came to their end, None without any."""
+    found = groups(entry for entry in select(view, branch, exclude=exclude) if not workflow or entry.run.workflow == workflow)
+    starts = [entry.run.started for entry in view.entries if group_of(entry.run) == before_group]
+    whole = [group for group in found if complete(group) and not (starts and group[0].run.started >= min(starts))]
+    if not whole:
+        return None
+    newest = [entry.run for entry in whole[-1]]
+    return Baseline(
+        branch=branch,
+        commit=newest[0].commit,
+        groups=len(found),
+        tests=sum(run.totals.tests for run in newest),
+        passed=sum(run.totals.passed for run in newest),
+        duration=max(max(0.0, run.finished - run.started) for run in newest),
+        started=newest[0].started,
+    )
+
+
+def frequencies(view: View, clusters: Mapping[str, Collection[str]], branch: str | None, most: int) -> dict[str, Frequency]:
+    """Return how often each cluster ended red in the last `most` groups in which one of its tests ran.
+
+    A group in which it ended red is one of them whatever its tests are called now. A skipped test did not run.
+    """
+    chosen = select(view, branch)
+    ids = sorted(clusters)
+    answer = dict.fromkeys(ids, Frequency(0, 0))
+    if not chosen or not ids:
+        return answer
+    asked = [(number, text(nodeid)) for number, identity in enumerate(ids) for nodeid in sorted(set(clusters[identity]))]
+    values = [*_columns(asked), *_columns([(number, text(identity)) for number, identity in enumerate(ids)]), most]
+    with view.open(numbered(chosen), ("tests", "clusters")) as (sql, _):
+        for number, failed, ran in sql.execute(_FREQUENCIES, values).fetchall():
+            answer[ids[number]] = Frequency(failed, ran)
+    return answer
+
+
+def slow_tests(view: View, limit: int, since: float, branch: str | None) -> list[SlowTest]:
+    """Return the tests with the longest median, longest first."""
+    chosen = select(view, branch, since)
+    if not chosen:
+        return []
+    with view.open(numbered(chosen), ("tests",)) as (sql, _):
+        rows = sql.execute(_SLOW, [max(0, limit)]).fetchall()
+    return [SlowTest(nodeid, seconds(median), seconds(p95), count) for nodeid, (median, p95), count in rows]
+
+
+def flaky_tests(view: View, limit: int, since: float) -> list[FlakyTest]:
+    """Return the tests that failed and passed on one commit and environment; those on the most commits first."""
+    places, spots = spots_of([entry.run for entry in select(view, since=since)])
+    keys = {entry.key: places[entry.run.id] for entry in view.entries if entry.run.id in places}
+    if not keys:
+        return []
+    commits = {commit: number for number, commit in enumerate(sorted({commit for commit, _ in spots}))}
+    numbers = [(place, commits[commit]) for place, (commit, _) in enumerate(spots)]
+    with view.open(keys, ("tests",)) as (sql, _):
+        rows = sql.execute(_FLAKY, [*_columns(numbers), max(0, limit)]).fetchall()
+    return [FlakyTest(*row) for row in rows]
+
+
+def spots_of(records: Iterable[RunRecord]) -> tuple[dict[str, int], list[tuple[str, str]]]:
+    """Return the number of the spot of each run of a clean commit, by run id, and all spots, that of the newest run last.
+
+    A spot is a commit and an environment: what two runs must share before their difference means flaky. Of a run with no
+    known environment nobody can say that it shares one: it is a spot of its own.
+    """
+    ordered = sorted(records, key=lambda run: (run.started, run.id), reverse=True)
+    own = {run.id: (run.commit, run.environment or f"run {run.id}") for run in ordered if run.commit and not run.dirty}
+    spots = list(dict.fromkeys(own.values()))[::-1]
+    number = {spot: place for place, spot in enumerate(spots)}
+    return {identity: number[spot] for identity, spot in own.items()}, spots
+
+
+def _columns(rows: list[tuple[int, str]] | list[tuple[int, int]]) -> list[str]:
+    return [as_json([row[0] for row in rows]), as_json([row[1] for row in rows])]
