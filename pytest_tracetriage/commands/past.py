@@ -13,8 +13,18 @@ TOKENS = ("TRACETRIAGE_GITHUB_TOKEN", "GITHUB_TOKEN")
 
 
 def github_token() -> str:
-    """Return the token for GitHub's API and for pushes of the history, "" where none was given."""
+    """Return the token for GitHub's API, "" where none was given."""
     return next((os.environ[name] for name in TOKENS if os.environ.get(name)), "")
+
+
+def push_token() -> str:
+    """Return the token for pushing the history: one given for that, or that of the GitHub job that this is.
+
+    A GITHUB_TOKEN that merely lies in a developer's environment is not sent to wherever the repository comes from.
+    """
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        return github_token()
+    return os.environ.get(TOKENS[0], "")
 
 
 def open_past(settings: Settings, location: str | None) -> History | None:
@@ -33,4 +43,4 @@ def open_place(settings: Settings, where: str) -> History:
     from pytest_tracetriage.store.history.history import open_history  # noqa: PLC0415
     from pytest_tracetriage.store.history.locations import open_location  # noqa: PLC0415
 
-    return open_history(open_location(where, settings.folder, settings.rootdir, github_token()))
+    return open_history(open_location(where, settings.folder, settings.rootdir, push_token()))

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.model.history import ClusterHistory, FlakyTest, Overview, Rate, RunRecord, Seen, SlowTest
 
+SLOW = 0.1
+"""Seconds below which no test is worth naming."""
 _BARS = "▁▂▃▄▅▆▇█"
 _WORDS = {"red": ("failed", "red"), "retried": ("passed when run again", "yellow"), "fixed": ("fixed", "green")}
 
@@ -88,6 +90,7 @@ def _share(share: float) -> str:
 
 
 def _slow(found: Sequence[SlowTest], width: int) -> list[Line]:
+    found = [test for test in found if test.median >= SLOW]
     if not found:
         return []
     lines: list[Line] = [(("slow tests (median, 95 %)", "bold"),)]
