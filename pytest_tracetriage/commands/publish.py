@@ -24,6 +24,7 @@ from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.report import comment_key, placed_annotations, rendered
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.commands.verdict import FailOn, reason_to_fail
+from pytest_tracetriage.report.text import plural
 from pytest_tracetriage.store.runs import run_folders
 
 if TYPE_CHECKING:
@@ -125,6 +126,10 @@ def command(
         event = _with_pull(event, forge, group, faults)
         reviewed = _reviewed(settings, group, past, event, base, faults)
         failing = reason_to_fail(reviewed.review, fail_on, suite_exit)
+        if problems := [problem for problem in reviewed.review.analysis.problems if problem not in group.problems]:
+            first = problems[0]
+            where = f"{first.file}:{first.line}" if first.line else first.file
+            faults.note(f"{plural(len(problems), 'part')} of the traces could not be used, first {where}: {first.message}")
         _tell(settings, reviewed.review, event, forge, wanted, failing, output, faults)
         if past is not None and remember:
             _remember(past, reviewed, event, faults)
@@ -245,14 +250,19 @@ def _tell_github(
 ) -> None:
     key = comment_key(review)
     if wanted.comment and event.pull_request:
+        from pytest_tracetriage.govern.forge.errors import ForgeError, RefusedError  # noqa: PLC0415
         from pytest_tracetriage.report.github.marker import marker, read_data  # noqa: PLC0415
 
         def order(body: str) -> tuple[int, int] | None:
             data = read_data(body)
             return (data.ci_run, data.attempt) if data is not None else None
 
-        with faults.caught("comment"):
+        try:
             forge.upsert_comment(event.pull_request, marker(key), text, (event.ci_run, event.attempt), order)
+        except ForgeError as error:
+            faults.note(f"comment: {error}")
+            if not isinstance(error, RefusedError):
+                return  # a GitHub that does not answer is not waited for twice
     elif wanted.comment and event.searched:
         faults.note("no open pull request has this commit as its head: no comment")
     if wanted.check and event.sha:

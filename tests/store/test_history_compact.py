@@ -115,11 +115,11 @@ def test_a_pack_is_full_at_some_size(tmp_path, monkeypatch):
 
 def test_small_packs_grow_together(tmp_path):
     history = open_at(tmp_path)
-    for number in range(16):
+    for number in range(8):
         history.add(some_runs(2, 1000 * (number + 1)))
         history.compact()
     assert len(stems(tmp_path)) <= 4
-    assert len(ids(history)) == 32
+    assert len(ids(history)) == 16
 
 
 def test_an_add_packs_when_too_much_lies_loose(tmp_path, monkeypatch):

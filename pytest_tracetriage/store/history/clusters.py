@@ -116,6 +116,9 @@ def _clusters(sql: DuckDBPyConnection, rows: dict[str, _Row]) -> dict[str, Clust
             stem = next(row.entry.stem for row in rows.values() if row.entry.key == key)
             reason = f"it holds a cluster that this version cannot read ({one_line(error)})"
             raise Unreadable(f"{stem}.clusters.parquet", reason) from None
+    for identity, row in rows.items():
+        if identity not in found:  # bits that turned: the same row read twice was not the same
+            raise Unreadable(f"{row.entry.stem}.clusters.parquet", "it holds a cluster under no sound id")
     return found
 
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from pytest_tracetriage.store.history.errors import HistoryError, extra, one_line
+from pytest_tracetriage.store.history.errors import HistoryError, one_line
 from pytest_tracetriage.store.history.pieces import Entry, Piece, choose, pieces_of
-from pytest_tracetriage.store.history.session import session
+from pytest_tracetriage.store.history.session import session, unreadable
 from pytest_tracetriage.store.history.tables import COLUMNS, SCHEMA, as_json, insert, read_run, run_id
 
 if TYPE_CHECKING:
@@ -37,8 +37,14 @@ _KEPT = """
     CREATE TEMP TABLE kept AS SELECT unnest(from_json($1::VARCHAR, '["VARCHAR"]')) AS filename,
     unnest(from_json($2::VARCHAR, '["BIGINT"]')) AS run
 """
-# a maximum would be answered from the statistics, without a look at the data
-_DECODE = "SELECT bit_xor(hash(COLUMNS(*))) FROM read_parquet($1, hive_partitioning = false)"
+# Looks at every value, as a maximum (which the statistics answer) would not, and at whether text is UTF-8.
+_LOOK = {"VARCHAR": "decode(encode({}))", "VARCHAR[]": "decode(encode(array_to_string({}, '')))"}
+_DECODE = {
+    kind: "SELECT "  # noqa: S608
+    + ", ".join(f"bit_xor(hash({_LOOK.get(form, '{}').format(name)}))" for name, form in columns.items())
+    + " FROM read_parquet($1, hive_partitioning = false)"
+    for kind, columns in COLUMNS.items()
+}
 
 
 class Unreadable(Exception):  # noqa: N818  # it is caught here, nobody sees it as an error
@@ -75,7 +81,7 @@ class Reader:
                 tries = self._vanished(view, tries)
                 if not tries:
                     raise
-            except extra("duckdb").Error as error:
+            except unreadable() as error:
                 faults = _faults(view.fetched)
                 if again := self._vanished(view, tries):  # asked last: what is gone was no fault
                     tries = again
@@ -240,7 +246,7 @@ def _fault(sql: DuckDBPyConnection, path: str, kind: str) -> str:
                 return _other_schema(row[0])
         if dict(zip(table.columns, map(str, table.types), strict=True)) != COLUMNS[kind]:
             return f"its columns are not those of the {kind} of a history"
-        sql.execute(_DECODE, [path]).fetchall()
-    except extra("duckdb").Error as error:
+        sql.execute(_DECODE[kind], [path]).fetchall()
+    except unreadable() as error:
         return f"it is no whole Parquet file ({one_line(error)})"
     return ""

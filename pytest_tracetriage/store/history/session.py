@@ -33,6 +33,11 @@ class Session(NamedTuple):
     scratch: Path
 
 
+def unreadable() -> tuple[type[Exception], ...]:
+    """Return what reading a damaged file raises: DuckDB's own error, or Python's where damaged text comes with it."""
+    return (extra("duckdb").Error, UnicodeError, RuntimeError)
+
+
 @contextmanager
 def session(paths: Iterable[str] = ()) -> Iterator[Session]:
     """Yield a session that may read the folders of these files. Raises HistoryError where DuckDB is not installed."""

@@ -1,0 +1,68 @@
+"""The action's inputs: text from the environment to values, or one line that says what is wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+
+FAIL_ON = ("new", "real", "any", "never")
+_SETTING = re.compile(r"([a-z][a-z0-9_]{0,40})\s*=\s*(.*)")
+_EXTRA = re.compile(r"[a-z][a-z0-9-]*")
+# What the action itself hands over in the environment: a setting must not replace it.
+_RESERVED = ("GITHUB_TOKEN", "LEG")
+
+
+class InputError(Exception):
+    """An input that cannot be used, in one line."""
+
+
+def text(name: str) -> str:
+    """Return an input (`fail-on`), or "" where it is absent."""
+    return os.environ.get("INPUT_" + name.upper().replace("-", "_"), "").strip()
+
+
+def flag(name: str) -> bool:
+    """Return an input that is true or false."""
+    return choice(name, ("true", "false")) == "true"
+
+
+def choice(name: str, allowed: tuple[str, ...]) -> str:
+    """Return an input that is one of a few words."""
+    value = text(name)
+    if value not in allowed:
+        raise InputError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+    return value
+
+
+def command() -> list[str]:
+    """Return the words of the command, split as a shell would split them. Nothing is expanded."""
+    try:
+        return shlex.split(text("command"), comments=False)
+    except ValueError as error:
+        raise InputError(f"command: {text('command')!r} cannot be split into words: {error}") from None
+
+
+def settings() -> dict[str, str]:
+    """Return the settings as environment variables of TraceTriage."""
+    found = {}
+    for line in filter(None, map(str.strip, text("settings").splitlines())):
+        match = _SETTING.fullmatch(line)
+        if not match or match[1].upper() in _RESERVED or "\0" in line:
+            raise InputError(f"settings: {line!r} is not of the form `name = value` with the name of a setting")
+        found["TRACETRIAGE_" + match[1].upper()] = match[2]
+    return found
+
+
+def extras() -> list[str]:
+    """Return the extras to install, in the order given."""
+    names = text("extras").replace(",", " ").split()
+    for name in names:
+        if not _EXTRA.fullmatch(name):
+            raise InputError(f"extras: {name!r} is not the name of an extra")
+    return names
+
+
+def traces() -> list[str]:
+    """Return the folders of downloaded traces."""
+    return list(filter(None, map(str.strip, text("traces").splitlines())))

@@ -1,0 +1,61 @@
+"""First step: are the inputs usable, may the token write, and which packages may be kept from an earlier job."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import platform
+import sys
+from pathlib import Path
+
+import inputs
+import workflow
+
+
+def main() -> int:
+    """Check the inputs and set `read-only`, `packages` and `key`. Exit status 1 for an input that cannot be used."""
+    try:
+        check()
+    except inputs.InputError as error:
+        workflow.say("error", str(error))
+        return 1
+    event = os.environ.get("GITHUB_EVENT_NAME", "")
+    foreign = workflow.foreign(workflow.event(), os.environ.get("GITHUB_REPOSITORY", ""))
+    # GitHub gives Dependabot's pull requests a read-only token, too.
+    dependabot = os.environ.get("GITHUB_ACTOR") == "dependabot[bot]"
+    workflow.output(
+        read_only=str(event == "pull_request" and (foreign or dependabot)).lower(),
+        packages=str(workflow.home() / "packages"),
+        key=key(suite=bool(inputs.text("command")), report=inputs.flag("publish")),
+    )
+    return 0
+
+
+def check() -> None:
+    """Raise InputError for the first input that cannot be used."""
+    for name in ("publish", "comment", "history-write"):
+        inputs.flag(name)
+    inputs.choice("fail-on", inputs.FAIL_ON)
+    inputs.settings()
+    inputs.extras()
+    if not inputs.command() and not inputs.traces():
+        raise inputs.InputError("give a command to run, or traces to report")
+    if os.environ.get("GITHUB_EVENT_NAME") == "workflow_run":
+        here = Path.cwd().resolve()
+        for folder in inputs.traces():
+            # Files of an artifact beside the project's own could pass for its settings, which name modules to load.
+            if here.is_relative_to(Path(folder).resolve()):
+                raise inputs.InputError(f"traces: {folder!r} is the workspace: download to a folder of its own, outside it")
+
+
+def key(*, suite: bool, report: bool) -> str:
+    """Return the name under which the packages are kept: the same only where they can be used as they are."""
+    wanted = hashlib.sha256((workflow.ROOT / "pyproject.toml").read_bytes())
+    wanted.update(f"{sys.base_prefix}\0{workflow.home()}\0{inputs.text('extras')}".encode())
+    what = "-".join(name for name, needed in (("suite", suite), ("report", report)) if needed)
+    machine = f"{platform.system()}-{platform.machine()}-{platform.python_version()}"
+    return f"tracetriage-{what}-{machine}-{wanted.hexdigest()[:16]}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())
