@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import pytest
-from commands.recorded import PAY, PRICE, STOCK, record
+from commands.recorded import PAY, PRICE, STOCK, failure, record
 
 A, B, C, D = (f"tests/test_{name}.py::test_{name}" for name in "abcd")
 PULL = {"branch": "topic", "event": "pull_request", "pull_request": "5", "ci_run": "50"}
@@ -192,3 +193,42 @@ def test_compact_and_prune(empty, remembered, tracetriage):
 
 def test_a_location_that_is_none(empty, tracetriage):
     assert "git:" in tracetriage("history", "--history", "git:").mistake
+
+
+def place(word, number):
+    return failure(f"{word.title()}{number}Error", f"shop/{word}{number}.py:run", f"{word} number {number} broke")
+
+
+def suite(shard, red):
+    """The outcomes of one of four shards: 50 tests, of which those of `red` fail."""
+    green = {f"tests/test_{shard}.py::test_{number}": "passed" for number in range(50)}
+    return green | {nodeid: why for nodeid, why in red.items() if nodeid.startswith(f"tests/test_{shard}.py")}
+
+
+def test_three_new_five_known_two_flaky_over_four_shards(empty, tracetriage):
+    known = {f"tests/test_{n % 4}.py::test_{n}": place("known", n) for n in range(5)}
+    flaky = {f"tests/test_{n}.py::test_4{n}": place("flaky", n) for n in range(2)}
+    new = {f"tests/test_{n}.py::test_{number}": place("new", n) for n in range(3) for number in range(20, 24)}
+    number = itertools.count(1)
+
+    def group(red, folder, **more):
+        for shard in range(4):
+            record(empty / folder, next(number), suite(shard, red), leg=str(shard), **more)
+        return empty / folder
+
+    for ci_run in range(1, 4):
+        more = {"commit": "abc"[ci_run - 1], "ci_run": str(ci_run)}
+        assert tracetriage("history", "add", group(known | (flaky if ci_run == 2 else {}), f"main{ci_run}", **more)).code == 0
+    again = group(known, "again", commit="b", ci_run="22")  # the same commit, and the flaky ones pass
+    assert tracetriage("history", "add", again).out.startswith("added 4 runs")
+
+    result = tracetriage("report", group(known | flaky | new, "pull", **{**PULL, "commit": "d"}))
+    lines = result.out.splitlines()
+    assert lines[1] == "### 19 of 200 tests fail from 10 causes (2 flaky): this PR brings 3 of them"
+    assert "`shop/new" in lines[3]
+    rows = [line for line in lines if line.startswith("| ")][2:]
+    assert [row.split("|")[1].strip() for row in rows] == ["**new**"] * 3 + ["known"] * 5 + ["flaky"] * 2
+    assert all("on `main` for 4 runs" in row for row in rows[3:8])
+    assert all("fails 20 %" in row or "fails 25 %" in row for row in rows[8:])
+    assert "200 tests, 4 " in result.out
+    assert "pass rate 90.5 % (`main` 97.5 %)" in result.out
