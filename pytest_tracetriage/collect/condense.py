@@ -42,7 +42,7 @@ def run_record(run: Run) -> RunRecord:
         id=run.id,
         group=run.group or run.id,
         started=run.started,
-        finished=run.finished or run.started,
+        finished=run.finished,
         totals=run.totals,
         commit=git.commit,
         branch=git.branch,

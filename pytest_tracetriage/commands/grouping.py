@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from pytest_tracetriage.model.history import Baseline
     from pytest_tracetriage.model.run import Run, Totals
+
+
+LISTED = 5
 
 
 @dataclass(frozen=True)
@@ -93,3 +97,11 @@ def legs(runs: Sequence[tuple[Path, Run]], totals: dict[str, Totals]) -> tuple[L
         for _, run in runs
     ]
     return tuple(sorted(found, key=lambda leg: (leg.job, leg.leg, leg.run)))
+
+
+def missing_legs(group: Group, baseline: Baseline) -> list[str]:
+    """Return a note for each job and leg of the base branch that is not among these runs: nothing speaks for its tests."""
+    here = {(run.context.ci.job, run.context.ci.leg) for _, run in group.current}
+    missing = [" ".join(part for part in leg if part) for leg in baseline.legs if leg not in here and any(leg)]
+    more = [f"and {len(missing) - LISTED} more"] if len(missing) > LISTED else []
+    return [f"no run of {leg} was found, which {baseline.branch} has" for leg in missing[:LISTED]] + more

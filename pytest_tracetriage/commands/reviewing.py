@@ -11,7 +11,7 @@ import msgspec
 
 from pytest_tracetriage.collect import condense
 from pytest_tracetriage.commands import pipeline
-from pytest_tracetriage.commands.grouping import legs, workflow_run
+from pytest_tracetriage.commands.grouping import legs, missing_legs, workflow_run
 from pytest_tracetriage.commands.project import given, read_history
 from pytest_tracetriage.model.analysis import Source
 from pytest_tracetriage.model.history import ClusterRecord, Condensed
@@ -119,9 +119,13 @@ def _past(
     since = min((run.started for _, run in group.current), default=0.0) - WINDOW
     on_base = history.seen(branch=base, since=since, exclude=own) if base else []
     everywhere = history.seen(since=since, exclude=own)
-    baseline = history.baseline(base, exclude=own) if base else None
+    workflow = next((run.context.ci.workflow for _, run in group.current), "")
+    baseline = history.baseline(base, workflow=workflow, exclude=own) if base else None
+    compared = baseline is not None or bool(base and history.baseline(base, exclude=own))
+    if baseline is not None:
+        notes += missing_legs(group, baseline)
     told = given(settings, known_clusters(everywhere, on_base, branch), hooks, notes)
-    return _Past(told, on_base, baseline, compared=baseline is not None)
+    return _Past(told, on_base, baseline, compared=compared)
 
 
 def _analysis(group: Group, told: Given, notes: list[str]) -> Analysis:

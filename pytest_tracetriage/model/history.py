@@ -104,17 +104,19 @@ class Evidence(Struct, frozen=True):
 
 
 class Baseline(Struct, frozen=True):
-    """The newest group of the base branch, to compare with."""
+    """The newest whole workflow run (or lone run) of the base branch, to compare with. Tests count once over its legs."""
 
     branch: str
     commit: str
     groups: int
-    """How many groups of that branch the history holds."""
+    """How many such runs of that branch the history holds."""
     tests: int
     passed: int
     duration: float
     """Seconds of the longest leg."""
     started: float
+    legs: tuple[tuple[str, str], ...] = ()
+    """Job and leg of each of its runs."""
 
 
 class Rate(Struct, frozen=True):

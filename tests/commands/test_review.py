@@ -144,6 +144,14 @@ def test_attempts_inside_a_run(empty, tracetriage):
     assert "TimeoutError" in result.out
 
 
+def test_a_leg_that_is_missing_is_told(empty, remembered, tracetriage):
+    for number in (1, 2):
+        record(empty / "main", number, {A: "passed"}, leg=str(number), ci_run="9")
+    assert tracetriage("history", "add", empty / "main").code == 0
+    result = tracetriage("report", record(empty / "pr", 5, {A: "passed"}, leg="1", **{**PULL, "commit": "c"}))
+    assert "no run of test 2 was found, which main has" in result.out.replace("`", "")
+
+
 def test_the_same_run_twice_is_told_and_counted_once(empty, tracetriage):
     one = record(empty / "one", 1, {A: PRICE})
     other = record(empty / "other", 1, {A: PRICE})

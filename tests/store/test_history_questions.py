@@ -257,23 +257,48 @@ def test_the_newest_commit_is_told(remember):
 # the rest
 
 
-def test_the_baseline_is_the_newest_whole_group(remember):
-    five = Totals(tests=5, passed=4)
+FIVE = [(f"t{number}", "passed") for number in range(4)] + [("t4", "failed")]
+
+
+def test_the_baseline_is_the_newest_whole_workflow_run(remember):
     history = remember(
-        item(100, group="g1", commit="c1", totals=five, finished=160.0, workflow="ci"),
-        item(110, group="g1", commit="c1", totals=five, finished=210.0, workflow="ci"),
+        item(100, FIVE, group="g1", commit="c1", finished=160.0, workflow="ci"),
+        item(
+            110, [("t4", "passed"), ("t5", "passed"), ("t6", "skipped")], group="g1", commit="c1", finished=210.0, workflow="ci"
+        ),
         item(300, group="g2", commit="c2", workflow="ci"),
         item(310, group="g2", commit="c2", finished=0.0, exit_status=-1, workflow="ci"),
         item(400, commit="c3", exit_status=2, workflow="ci"),
         item(500, commit="c4", workflow="nightly"),
         item(600, branch="topic"),
     )
-    assert history.baseline("main", workflow="ci") == Baseline("main", "c1", 3, 10, 8, 100.0, 100.0)
+    # t4 failed in one leg: it did not pass.
+    assert history.baseline("main", workflow="ci") == Baseline("main", "c1", 3, 7, 5, 100.0, 100.0, (("", ""),))
     assert history.baseline("main").commit == "c4"
     assert history.baseline("main", exclude=ids(history)[-2]).commit == "c1"
     assert history.baseline("main", before_group="g2").commit == "c1"
     assert history.baseline("main", before_group="g1") is None
     assert history.baseline("release") is None
+
+
+def test_a_job_that_was_run_again_counts_by_its_newest_attempt(remember):
+    one = {"ci_run": "7", "workflow": "ci", "job": "test", "repository": "shop/shop"}
+    history = remember(
+        item(100, FIVE, group="g:7:1", leg="a", totals=Totals(tests=5, passed=4), **one),
+        item(101, [("x", "passed")], group="g:7:1", leg="b", totals=Totals(tests=1, passed=1), **one),
+        item(
+            200,
+            [(name, "passed") for name, _ in FIVE],
+            group="g:7:2",
+            leg="a",
+            attempt=2,
+            totals=Totals(tests=5, passed=5),
+            **one,
+        ),
+    )
+    found = history.baseline("main")
+    assert (found.groups, found.tests, found.passed, found.legs) == (1, 6, 6, (("test", "a"), ("test", "b")))
+    assert [(rate.tests, rate.passed) for rate in history.pass_rate()] == [(6, 6)]
 
 
 def test_the_pass_rate_is_told_by_group(remember):

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Frequency
 from pytest_tracetriage.model.history import Baseline, FlakyTest, Rate, SlowTest
-from pytest_tracetriage.store.history.states import complete, group_of, groups, numbered, on_branch
+from pytest_tracetriage.store.history.states import complete, group_of, last_words, leg_of, numbered, on_branch
 from pytest_tracetriage.store.history.tables import PASSED, RED, SKIPPED, as_json, seconds, text
 
 if TYPE_CHECKING:
@@ -34,6 +34,13 @@ _FREQUENCIES = f"""
     )
     SELECT number, count(red.place), count(*) FROM newest LEFT JOIN red USING (number, place) WHERE age <= $5
     GROUP BY number ORDER BY number
+"""  # noqa: S608
+# A test that several legs ran counts once, by its worst outcome.
+_COUNTED = f"""
+    SELECT count(*), coalesce(sum((NOT bad AND good)::INTEGER), 0)::BIGINT FROM (
+        SELECT nodeid, bool_or(outcome IN {_RED}) AS bad, bool_or(outcome = {PASSED}) AS good
+        FROM tests JOIN runs USING (run) GROUP BY nodeid
+    )
 """  # noqa: S608
 _SLOW = f"""
     SELECT nodeid, quantile_disc((usual + apart)::SMALLINT, [0.5, 0.95]) AS taken, count(*) AS runs
@@ -78,9 +85,9 @@ def runs(view: View, branch: str | None, limit: int, since: float) -> list[RunRe
 
 
 def pass_rate(view: View, branch: str | None, since: float) -> list[Rate]:
-    """Return how each group ended, oldest first."""
+    """Return how each workflow run, or lone run, ended, oldest first."""
     rates = []
-    for group in groups(select(view, branch, since)):
+    for group in last_words(select(view, branch, since)):
         first = group[0].run
         tests, passed = (sum(getattr(entry.run.totals, name) for entry in group) for name in ("tests", "passed"))
         rates.append(Rate(first.started, group_of(first), first.commit, tests, passed))
@@ -88,21 +95,25 @@ def pass_rate(view: View, branch: str | None, since: float) -> list[Rate]:
 
 
 def baseline(view: View, branch: str, before_group: str, workflow: str, exclude: str) -> Baseline | None:
-    """Return the newest group of a branch whose legs all came to their end, None without any."""
-    found = groups(entry for entry in select(view, branch, exclude=exclude) if not workflow or entry.run.workflow == workflow)
+    """Return the newest workflow run of a branch whose legs all came to their end, None without any."""
+    chosen = [entry for entry in select(view, branch, exclude=exclude) if not workflow or entry.run.workflow == workflow]
+    found = last_words(chosen)
     starts = [entry.run.started for entry in view.entries if group_of(entry.run) == before_group]
     whole = [group for group in found if complete(group) and not (starts and group[0].run.started >= min(starts))]
     if not whole:
         return None
     newest = [entry.run for entry in whole[-1]]
+    with view.open(numbered(whole[-1]), ("tests",)) as (sql, _):
+        tests, passed = sql.execute(_COUNTED).fetchall()[0]
     return Baseline(
         branch=branch,
         commit=newest[0].commit,
         groups=len(found),
-        tests=sum(run.totals.tests for run in newest),
-        passed=sum(run.totals.passed for run in newest),
+        tests=tests,
+        passed=passed,
         duration=max(max(0.0, run.finished - run.started) for run in newest),
         started=newest[0].started,
+        legs=tuple(sorted({leg_of(run) for run in newest})),
     )
 
 

@@ -46,6 +46,30 @@ def groups(entries: Iterable[Entry]) -> list[list[Entry]]:
     return list(found.values())
 
 
+def last_words(entries: Iterable[Entry]) -> list[list[Entry]]:
+    """Return runs by workflow run, in order of their earliest start; of each job and leg only the newest attempt."""
+    found: dict[str, list[Entry]] = {}
+    for entry in sorted(entries, key=lambda entry: (entry.run.started, entry.key)):
+        found.setdefault(_workflow_run(entry.run), []).append(entry)
+    return [_newest_attempts(together) for together in found.values()]
+
+
+def _workflow_run(run: RunRecord) -> str:
+    return f"{run.repository} {run.workflow} {run.ci_run}" if run.ci_run else group_of(run)
+
+
+def _newest_attempts(together: Sequence[Entry]) -> list[Entry]:
+    newest: dict[tuple[str, str], int] = {}
+    for entry in together:
+        newest[leg_of(entry.run)] = max(newest.get(leg_of(entry.run), 0), entry.run.attempt)
+    return [entry for entry in together if entry.run.attempt == newest[leg_of(entry.run)]]
+
+
+def leg_of(run: RunRecord) -> tuple[str, str]:
+    """Return which job and leg of its workflow a run is."""
+    return run.job, run.leg
+
+
 def numbered(entries: Iterable[Entry]) -> dict[int, int]:
     """Return the number of the group of each run, by the run's key."""
     return {entry.key: number for number, group in enumerate(groups(entries)) for entry in group}
