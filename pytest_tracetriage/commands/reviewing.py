@@ -81,11 +81,11 @@ def review_group(
     retried = _retried(group, tests, past.told)
     condensed = tuple(_condensed(run, tests[run.id], found, retried) for _, run in group.runs)
     asked = {cluster.id: cluster.tests for cluster in (*found.clusters, *retried) if cluster.seen != "fixed"}
-    if history is not None:
+    if history is not None and asked:
         evidence, frequencies = history.evidence(asked, condensed), history.frequencies(asked)
-        notes += history.problems
     else:
         evidence, frequencies = evidence_in(asked, condensed), {}
+    notes += history.problems if history is not None else []
     standing = with_standing(found, past.base, evidence, frequencies, compared=past.compared)
     flaky = retried_only(retried, standing, frequencies)
     review = Review(
