@@ -63,11 +63,11 @@ def _clusters(found: Sequence[Seen], width: int, limit: int) -> list[Line]:
         lines.append(
             (
                 (f"  {names[seen.cluster.id]}  ", "cyan bold"),
-                (f"{state:<6}", style),
-                (shorten(printable(seen.cluster.name), max(20, width - 18)), ""),
+                (f"{state:<7}", style),
+                (shorten(printable(seen.cluster.name), max(20, width - 19)), ""),
             )
         )
-        lines.append(((f"         {'':<6}{plural(seen.runs, 'run')}, first {first}, last {last}{back}", "dim"),))
+        lines.append(((f"         {'':<7}{plural(seen.runs, 'run')}, first {first}, last {last}{back}", "dim"),))
     if len(ordered) > limit:
         lines.append(((f"  … and {len(ordered) - limit} more", ""),))
     return lines
