@@ -117,11 +117,12 @@ def _past(
         kept = read_history(settings.folder, before=min(ids, default=""), without=ids)
         return _Past(given(settings, kept.known(), hooks, notes), (), None, compared=bool(kept.analyses))
     since = min((run.started for _, run in group.current), default=0.0) - WINDOW
-    on_base = history.seen(branch=base, since=since, exclude=own) if base else []
     everywhere = history.seen(since=since, exclude=own)
+    # Where no branch is known, as without git, all runs are what there is to compare with.
+    on_base = history.seen(branch=base, since=since, exclude=own) if base else everywhere
     workflow = next((run.context.ci.workflow for _, run in group.current), "")
     baseline = history.baseline(base, workflow=workflow, exclude=own) if base else None
-    compared = baseline is not None or bool(base and history.baseline(base, exclude=own))
+    compared = baseline is not None or bool(history.baseline(base, exclude=own) if base else history.runs(limit=1))
     if baseline is not None:
         notes += missing_legs(group, baseline)
     told = given(settings, known_clusters(everywhere, on_base, branch), hooks, notes)

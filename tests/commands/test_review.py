@@ -80,6 +80,15 @@ def test_without_a_run_of_the_base_nothing_is_called_new(empty, remembered, revi
     assert reviewed(record(empty / "pr", 9, {A: PRICE}, commit="c", **PULL))["by"]["KeyError"]["seen"] == "first-run"
 
 
+def test_without_git_all_runs_are_what_there_is_to_compare_with(empty, remembered, reviewed):
+    nothing = {"branch": "", "base": "", "commit": "a"}
+    first = reviewed(record(empty / "one", 1, {A: PRICE}, **nothing, ci_run="1"))
+    assert first["by"]["KeyError"]["seen"] == "first-run"
+    remembered(1, {A: PRICE, B: "passed"}, **nothing)
+    found = reviewed(record(empty / "two", 2, {A: PRICE, B: STOCK}, **nothing, ci_run="2"))
+    assert {word: cluster["seen"] for word, cluster in found["by"].items()} == {"KeyError": "known", "TypeError": "new"}
+
+
 def test_the_run_itself_is_not_its_own_past(empty, remembered, reviewed):
     remembered(1, {A: "passed"})
     folder = remembered(9, {A: PRICE}, **{**PULL, "commit": "c"})
