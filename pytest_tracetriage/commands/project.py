@@ -143,6 +143,7 @@ def given(settings: Settings, known: tuple[KnownCluster, ...] | None, hooks: Any
         )
     if settings.rules:
         classifiers.append(project_rules(settings.rules))
+    rules, prefix = _codeowners(settings.rootdir)
     joiners: list[Any] = []
     if hooks.pytest_tracetriage_join.get_hookimpls():
         joiners.append(
@@ -153,7 +154,8 @@ def given(settings: Settings, known: tuple[KnownCluster, ...] | None, hooks: Any
         aliases=aliases,
         classifiers=tuple(classifiers),
         joiners=tuple(joiners),
-        codeowners=_codeowners(settings.rootdir),
+        codeowners=rules,
+        prefix=prefix,
         today=date.today().isoformat(),  # noqa: DTZ011 - a person's expiry date means their own day
     )
 
@@ -177,13 +179,17 @@ def _flat(answers: Iterable[Iterable[tuple[str, str, str]] | None]) -> list[tupl
     return [link for answer in answers for link in answer or ()]
 
 
-def _codeowners(rootdir: Path) -> codeowners.Rules:
-    for name in codeowners.PLACES:
-        try:
-            return codeowners.parse((rootdir / name).read_text(encoding="utf-8", errors="replace"))
-        except OSError:
-            continue
-    return ()
+def _codeowners(rootdir: Path) -> tuple[codeowners.Rules, str]:
+    """Return the rules of the repository, else of the project, and where the project lies in what they are about."""
+    top = next((folder for folder in (rootdir, *rootdir.parents) if (folder / ".git").exists()), rootdir)
+    prefix = "" if top == rootdir else f"{rootdir.relative_to(top).as_posix()}/"
+    for folder, below in ((top, prefix), (rootdir, "")):
+        for name in codeowners.PLACES:
+            try:
+                return codeowners.parse((folder / name).read_text(encoding="utf-8", errors="replace")), below
+            except OSError:
+                continue
+    return (), ""
 
 
 def find_cluster(analyses: Sequence[Analysis], prefix: str) -> list[Cluster]:

@@ -63,7 +63,7 @@ class KnownCluster:
 class Given:
     """What triage is told beside the traces. `known` is oldest first, None where there is no earlier run.
 
-    `today` is an ISO date.
+    `prefix` is where the project lies in its repository (`services/shop/`, "" at its root). `today` is an ISO date.
     """
 
     known: tuple[KnownCluster, ...] | None = None
@@ -71,6 +71,7 @@ class Given:
     classifiers: tuple[Callable[[Failure], Answer | None], ...] = ()
     joiners: tuple[Callable[[Sequence[Signature]], Iterable[tuple[str, str, str]]], ...] = ()
     codeowners: codeowners.Rules = ()
+    prefix: str = ""
     today: str = ""
 
 
@@ -192,7 +193,7 @@ def _cluster(group: Group, given: Given) -> Cluster:
         ),
         category=category,
         owner=owner,
-        codeowners=codeowners.owners(given.codeowners, files),
+        codeowners=codeowners.owners(given.codeowners, files, given.prefix),
         seen="first-run" if given.known is None else "new",
         muted=None,
         count=len(members),

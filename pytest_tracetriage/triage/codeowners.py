@@ -27,11 +27,14 @@ def parse(text: str) -> Rules:
     return tuple(rules)
 
 
-def owners(rules: Rules, files: Iterable[str]) -> tuple[str, ...]:
-    """Return the owners of the first of `files` (relative, with `/`) that has any."""
+def owners(rules: Rules, files: Iterable[str], prefix: str = "") -> tuple[str, ...]:
+    """Return the owners of the first of `files` (relative to the project, with `/`) that has any.
+
+    `prefix` is where the project lies in its repository, such as `services/shop/`: the rules are about the repository.
+    """
     for file in files:
         for expression, names in reversed(rules):
-            if expression.match(file):
+            if expression.match(prefix + file):
                 if names:
                     return names
                 break

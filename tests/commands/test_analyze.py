@@ -244,6 +244,26 @@ def test_json_names_place_and_owner(shop, as_json, price):
     )
 
 
+@pytest.mark.parametrize(
+    ("rules", "owner"),
+    [("/services/shop/shop/ @repository\n", "@repository"), ("/shop/ @nobody\n", None), ("", "@carts")],
+    ids=["repository", "elsewhere", "none in the repository"],
+)
+def test_a_project_in_a_folder_of_its_repository_has_the_owners_of_the_repository(
+    shop, tmp_path, monkeypatch, as_json, rules, owner
+):
+    folder = tmp_path / "repository" / "services" / "shop"
+    folder.parent.mkdir(parents=True)
+    shop.rename(folder)
+    (tmp_path / "repository" / ".git").mkdir()
+    if rules:
+        (tmp_path / "repository" / ".github").mkdir()
+        (tmp_path / "repository" / ".github" / "CODEOWNERS").write_text(rules, encoding="utf-8")
+    monkeypatch.chdir(folder)
+    first = as_json()["clusters"][0]
+    assert first["codeowners"] == ([owner] if owner else [])
+
+
 def test_markdown_has_its_sections_in_order(shop, tracetriage):
     text = tracetriage("analyze", "--format", "markdown").out
     headings = [line for line in text.splitlines() if line.startswith("## ")]

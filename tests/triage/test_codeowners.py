@@ -76,6 +76,13 @@ def test_the_first_file_with_an_owner_decides():
     assert owner("/shop/ @shop\n/tests/ @tests", "lib/a.py", "tests/a.py", "shop/a.py") == "@tests"
 
 
+def test_rules_are_about_the_repository_files_about_the_project():
+    rules = parse("/services/shop/ @shop\n/lib/ @lib\n*.toml @all")
+    assert owners(rules, ["lib/a.py"], "services/shop/") == ("@shop",)
+    assert owners(rules, ["lib/a.py"]) == ("@lib",)
+    assert owners(rules, ["lib/a.py"], "services/cart/") == ()
+
+
 def test_windows_line_ends():
     assert owner("* @all\r\n/shop/ @shop\r\n", "shop/a.py") == "@shop"
 
