@@ -146,13 +146,13 @@ def _analyse(config: pytest.Config, settings: Settings, folder: Path, recorder: 
         totals, red = count_run(folder)
     else:
         totals = totals_of({**recorder.outcomes, "passed": recorder.outcomes.get("passed", 0) + recorder.passes})
+    if recorder.red and recorder.writer.lost and not red:
+        return totals, None  # what failed could not be written: better no word than "no failures"
     if not red and _clean_past(settings.folder, folder.name):
         return totals, Analysis((Source(folder.name, "tracetriage"),), totals, (), (), ())
     from pytest_tracetriage.commands.pipeline import analyse_run  # noqa: PLC0415
 
     analysis = analyse_run(settings, folder, config.hook)
-    if recorder.red and recorder.writer.lost and not analysis.totals.failures:
-        return totals, None  # what failed could not be written: better no word than "no failures"
     return analysis.totals, analysis
 
 

@@ -73,7 +73,9 @@ def test_a_disk_that_only_reads(tmp_path, mounted):
     folder = mounted("size=64k,ro")
     suite = Suite(tmp_path / "project", test_a=TEST_A)
 
-    unharmed(suite, suite.run("-o", f"tracetriage_dir={folder}/t"))
+    result = suite.run("-o", f"tracetriage_dir={folder}/t")
+    unharmed(suite, result)
+    assert "no failures" not in result.out
 
 
 def test_a_limit_to_the_size_of_files(tmp_path):
