@@ -68,4 +68,8 @@ def main() -> None:
     except BrokenPipeError:  # the reader (`| head`) has seen enough
         sys.stderr.close()
         result = 0
+    except OSError as error:  # a folder that cannot be written, a disk that is full
+        where = f"{error.filename}: " if error.filename else ""
+        click.echo(f"tracetriage: {where}{error.strerror or error}", err=True)
+        result = 2
     sys.exit(result if isinstance(result, int) else 0)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -57,6 +58,9 @@ def save_sources(
             for trace in unfinished(open_run(source)):
                 writer.write(redactor.struct(msgspec.structs.replace(trace, id=f"unfinished.{trace.id}"), Trace))
     writer.close()
+    if writer.lost:  # half a run would pass for the whole
+        shutil.rmtree(folder, ignore_errors=True)
+        raise OSError(writer.broken)
     run = Run(
         schema=RUN_SCHEMA,
         id=identity,

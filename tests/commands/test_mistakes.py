@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import sys
+
 import pytest
 
 from pytest_tracetriage import __version__
 from pytest_tracetriage.commands import SUBCOMMANDS
+from pytest_tracetriage.store import policy
+from pytest_tracetriage.store.runs import read_analysis, run_folders
 
 
 def test_a_wrong_sub_command(empty, tracetriage):
@@ -62,6 +68,30 @@ def test_a_setting_that_cannot_be_used(empty, tracetriage, call):
 def test_settings_that_cannot_be_read(empty, tracetriage, call, text):
     (empty / "pyproject.toml").write_bytes(text)
     assert "pyproject.toml: not valid TOML" in tracetriage(*call).mistake
+
+
+def test_a_decision_that_cannot_be_written(shop, tracetriage, monkeypatch):
+    def refuse(path, data):
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    cluster = read_analysis(run_folders(shop / ".tracetriage")[-1]).clusters[0].id
+    monkeypatch.setattr(policy, "write_atomically", refuse)
+    path = shop / ".tracetriage" / "policy" / "aliases.json"
+    assert tracetriage("mute", cluster, "--reason", "x").mistake == f"tracetriage: {path}: Read-only file system"
+
+
+@pytest.mark.linux
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full")
+def test_records_that_cannot_be_saved_are_not_half_a_run(shop, tracetriage, monkeypatch):
+    kept = run_folders(shop / ".tracetriage")
+    usual = os.open
+
+    def full(path, *args, **more):
+        return usual("/dev/full" if str(path).endswith(".jsonl") else path, *args, **more)
+
+    monkeypatch.setattr(os, "open", full)
+    assert tracetriage("analyze", "--save", "log.jsonl").mistake.endswith("main.jsonl: No space left on device")
+    assert run_folders(shop / ".tracetriage") == kept
 
 
 def test_settings_of_pytests_ini_are_heard(empty, tracetriage):
