@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 SLOW = 0.1
 """Seconds below which no test is worth naming."""
+BRANCH, MIN_BRANCH, MIN_LEG = 24, 8, 8
+"""Columns that a branch with its pull request has at most and at least, and those below which a leg is not worth naming."""
 _BARS = "▁▂▃▄▅▆▇█"
 _WORDS = {"red": ("failed", "red"), "retried": ("passed when run again", "yellow"), "fixed": ("fixed", "green")}
+_LAST = 34  # columns of the longest of these words and of thousands of tests
 
 
 def overview_lines(asked: Overview, width: int, limit: int) -> list[Line]:
@@ -24,7 +27,7 @@ def overview_lines(asked: Overview, width: int, limit: int) -> list[Line]:
     where = f" of {printable(asked.branch)}" if asked.branch else ""
     if not asked.runs:
         return [((f"no run{where} in the last {plural(asked.days, 'day')}", ""),)]
-    lines: list[Line] = [((f"runs{where}", "bold"),), *(_run(run, width) for run in asked.runs[:limit])]
+    lines: list[Line] = [((f"runs{where}", "bold"),), *_runs(asked.runs[:limit], width)]
     lines += _clusters(asked.clusters, width, limit)
     lines += _pass_rate(asked.rates, width)
     lines += _slow(asked.slow[:limit], width)
@@ -39,14 +42,31 @@ def _minute(seconds: float) -> str:
     return f"{datetime.fromtimestamp(seconds, timezone.utc):%Y-%m-%d %H:%M}"
 
 
-def _run(run: RunRecord, width: int) -> Line:
-    branch = shorten(printable(run.branch or "-"), 20)
-    pull = f" #{printable(run.pull_request)}" if run.pull_request else ""
-    leg = shorten(printable(" ".join(part for part in (run.job, run.leg) if part)), max(0, width - 75))
-    failures = run.totals.failures
-    ended = (f"{plural(failures, 'failure')}", "red") if failures else ("green", "green")
-    left = f"  {_minute(run.started)}  {run.commit[:8]:<8}  {shorten(branch + pull, 24):<24}  {run.totals.tests:>7,} tests  "
-    return (left, ""), ended, (f"  {leg}".rstrip(), "dim")
+def _runs(runs: Sequence[RunRecord], width: int) -> list[Line]:
+    """Return a line a run. Where there are legs, they get what room short branches leave."""
+    legs = [printable(" ".join(part for part in (run.job, run.leg) if part)) for run in runs]
+    ended = [plural(run.totals.failures, "failure") if run.totals.failures else "green" for run in runs]
+    tests = [f"{run.totals.tests:>7,} tests  " for run in runs]
+    begun = _begun(runs, width - max(map(len, tests)) - max(map(len, ended)), BRANCH if not any(legs) else 0)
+    lines: list[Line] = []
+    for left, run, leg, word in zip(map(str.__add__, begun, tests), runs, legs, ended, strict=True):
+        room = width - len(left) - len(word) - 2
+        style = "red" if run.totals.failures else "green"
+        lines.append(((left, ""), (word, style), (f"  {shorten(leg, room)}" if leg and room >= MIN_LEG else "", "dim")))
+    return lines
+
+
+def _begun(runs: Sequence[RunRecord], width: int, least: int = 0) -> list[str]:
+    """Return how the line of each run begins: when, commit and branch, in columns; the commit only where there is room."""
+    pulls = [f" #{printable(run.pull_request)}" if run.pull_request else "" for run in runs]
+    names = [shorten(printable(run.branch or "-"), 20) + pull for run, pull in zip(runs, pulls, strict=True)]
+    commits = width >= 40 + MIN_BRANCH
+    longest = max(least, MIN_BRANCH, *map(len, names))
+    room = min(BRANCH, longest, max(MIN_BRANCH, width - (32 if commits else 22)))
+    return [
+        f"  {_minute(run.started)}  {f'{run.commit[:8]:<8}  ' if commits else ''}{shorten(name, room):<{room}}  "
+        for run, name in zip(runs, names, strict=True)
+    ]
 
 
 def _clusters(found: Sequence[Seen], width: int, limit: int) -> list[Line]:
@@ -58,8 +78,11 @@ def _clusters(found: Sequence[Seen], width: int, limit: int) -> list[Line]:
     for seen in ordered[:limit]:
         state, style = ("open", "red") if seen.open else ("fixed", "green")
         back = f", came {seen.episodes} times" if seen.episodes > 1 else ""
-        first = f"{_day(seen.first_time)} {seen.first_commit[:8]}".strip()
-        last = f"{_day(seen.last_time)} {seen.last_commit[:8]}".strip()
+        first, last = _day(seen.first_time), _day(seen.last_time)
+        told = f"first {first} {seen.first_commit[:8]}".rstrip() + f", last {last} {seen.last_commit[:8]}".rstrip() + back
+        said = f"         {'':<7}{plural(seen.runs, 'run')}, "
+        if len(said + told) > width:
+            told = f"first {first}, last {last}{back}"
         lines.append(
             (
                 (f"  {names[seen.cluster.id]}  ", "cyan bold"),
@@ -67,7 +90,7 @@ def _clusters(found: Sequence[Seen], width: int, limit: int) -> list[Line]:
                 (shorten(printable(seen.cluster.name), max(20, width - 19)), ""),
             )
         )
-        lines.append(((f"         {'':<7}{plural(seen.runs, 'run')}, first {first}, last {last}{back}", "dim"),))
+        lines.append(((shorten(said + told, width), "dim"),))
     if len(ordered) > limit:
         lines.append(((f"  … and {len(ordered) - limit} more", ""),))
     return lines
@@ -114,9 +137,9 @@ def cluster_lines(found: ClusterHistory, width: int) -> list[Line]:
     """Return one cluster and every run that said something of it, oldest first."""
     name = shorten(printable(found.cluster.name), max(20, width - 10))
     lines: list[Line] = [((found.cluster.id[:8], "cyan bold"), ("  ", ""), (name, "bold"))]
-    for item in found.runs:
+    begun = _begun([item.run for item in found.runs], width - _LAST, least=20)
+    for left, item in zip(begun, found.runs, strict=True):
         word, style = _WORDS[item.word]
-        branch = shorten(printable(item.run.branch or "-"), 20)
-        left = f"  {_minute(item.run.started)}  {item.run.commit[:8]:<8}  {branch:<20}  "
-        lines.append(((left, ""), (word, style), (f"  {plural(item.tests, 'test')}", "dim")))
+        tests = f"  {plural(item.tests, 'test')}"
+        lines.append(((left, ""), (word, style), (tests if len(left + word + tests) <= width else "", "dim")))
     return lines
