@@ -17,6 +17,7 @@ from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.model.history import Overview
 from pytest_tracetriage.report.history import cluster_lines, overview_lines
 from pytest_tracetriage.report.text import plural
+from pytest_tracetriage.store.history.errors import extra
 from pytest_tracetriage.store.runs import run_folders
 
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ def command(
     ctx.obj = store
     if ctx.invoked_subcommand is not None:
         return 0
+    extra("duckdb")  # who cannot ask must not hear that there is nothing
     since = time.time() - days * DAY
     if cluster is not None:
         found = store.cluster_history(cluster.upper(), branch, since)

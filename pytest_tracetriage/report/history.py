@@ -26,7 +26,8 @@ def overview_lines(asked: Overview, width: int, limit: int) -> list[Line]:
     """Return the latest runs, their clusters, the pass rate, slow and flaky tests, at most `limit` rows each."""
     where = f" of {printable(asked.branch)}" if asked.branch else ""
     if not asked.runs:
-        return [((f"no run{where} in the last {plural(asked.days, 'day')}", ""),)]
+        hint = "" if where else "; `tracetriage history add` adds the latest"
+        return [((f"no run{where} in the last {plural(asked.days, 'day')}{hint}", ""),)]
     lines: list[Line] = [((f"runs{where}", "bold"),), *_runs(asked.runs[:limit], width)]
     lines += _clusters(asked.clusters, width, limit)
     lines += _pass_rate(asked.rates, width)

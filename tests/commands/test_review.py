@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import json
+import sys
 
 import pytest
 from commands.recorded import PAY, PRICE, STOCK, failure, record
@@ -177,9 +178,15 @@ def test_adding_twice_changes_nothing(empty, tracetriage):
 
 def test_history_without_any_run(empty, tracetriage):
     result = tracetriage("history")
-    assert (result.code, result.out) == (0, "no run in the last 90 days\n")
+    assert (result.code, result.out) == (0, "no run in the last 90 days; `tracetriage history add` adds the latest\n")
     assert "no run in" in tracetriage("history", "add").mistake
     assert "no run in" in tracetriage("report").mistake
+
+
+def test_without_its_extra_the_history_says_how_to_install_it(empty, tracetriage, monkeypatch):
+    monkeypatch.setitem(sys.modules, "duckdb", None)
+    assert tracetriage("history").mistake.endswith("pip install 'pytest-tracetriage[history]'")
+    assert tracetriage("history", "add", "--help").code == 0
 
 
 def test_what_history_shows(empty, remembered, tracetriage):
