@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
-from pytest_tracetriage.config import ConfigError, CustomRule, find_rootdir, load, pytest_ini, tool_table
+from pytest_tracetriage.config import OPTIONS, ConfigError, CustomRule, find_rootdir, load, pytest_ini, tool_table
 
 
 @pytest.fixture
@@ -128,6 +129,16 @@ def test_an_error_says_where_the_value_stands(project, more, start):
 def test_a_setting_that_does_not_exist(project):
     with pytest.raises(ConfigError, match=r"tool\.tracetriage\.keep_run: no such setting; there are dir, history,"):
         project("keep_run = 3")
+
+
+def test_the_documentation_has_every_setting_and_what_a_wrong_one_is_told(project):
+    page = (Path(__file__).parents[1] / "docs" / "reference" / "settings.md").read_text(encoding="utf-8")
+    for option in OPTIONS:
+        assert f"\n## {option.name}\n" in page
+        assert f"| [{option.name}](#{option.name}) |" in page
+    with pytest.raises(ConfigError) as error:
+        project("keep_run = 3")
+    assert str(error.value).partition("keep_run: ")[2] in page
 
 
 def test_a_table_that_is_none(tmp_path):
