@@ -37,6 +37,13 @@ def test_what_people_write(tmp_path):
     assert list(tmp_path.iterdir()) == [], "nothing is made before it is needed"
 
 
+def test_a_folder_at_home(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path / "home"))
+    assert open_location("~/h", tmp_path, tmp_path).name == str(tmp_path / "home" / "h")
+    assert open_location("~nobody-has-this-name/h", tmp_path, tmp_path).name == str(tmp_path / "~nobody-has-this-name" / "h")
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [("git:", "names no branch"), ("nosuch://h", "cannot be opened"), ("://h", "neither a path nor a URL")],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 from typing import TYPE_CHECKING
 
@@ -21,8 +22,8 @@ def open_location(text: str, folder: Path, rootdir: Path, token: str = "") -> Lo
     """Return where the history lies.
 
     "" is `<folder>/history`; `git:BRANCH` a branch of the repository at `rootdir`, `token` being what a push needs; anything
-    with `://` is a URL for fsspec; all else is a path, relative to `rootdir`. `folder` is the .tracetriage folder, which
-    also holds local copies (`history-cache/`). Raises HistoryError.
+    with `://` is a URL for fsspec; all else is a path, relative to `rootdir`, `~` being the home. `folder` is the
+    .tracetriage folder, which also holds local copies (`history-cache/`). Raises HistoryError.
     """
     text = text.strip()
     if not text:
@@ -41,4 +42,4 @@ def open_location(text: str, folder: Path, rootdir: Path, token: str = "") -> Lo
         return FsspecLocation(text, cache)
     if "://" in text:
         raise HistoryError(f"the history's location {text!r} is neither a path nor a URL")
-    return FolderLocation(rootdir / text)
+    return FolderLocation(rootdir / os.path.expanduser(text))  # noqa: PTH111 - a name of nobody stays what it is
