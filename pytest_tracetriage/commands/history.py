@@ -31,9 +31,9 @@ DAY = 86_400
 
 @click.group("history", invoke_without_command=True)
 @click.option("--history", "location", metavar="LOCATION", help="where it lies (default: the setting `history`)")
-@click.option("--branch", help="only runs of this branch, without pull requests")
-@click.option("--days", type=click.IntRange(min=1), default=90, show_default=True, help="how far back")
-@click.option("--limit", type=click.IntRange(min=1), default=10, show_default=True, help="rows of each table")
+@click.option("--branch", metavar="BRANCH", help="only runs of this branch, without pull requests")
+@click.option("--days", metavar="N", type=click.IntRange(min=1), default=90, show_default=True, help="how far back")
+@click.option("--limit", metavar="N", type=click.IntRange(min=1), default=10, show_default=True, help="rows of each table")
 @click.option("--cluster", metavar="CLUSTER", help="every run of one cluster")
 @click.option("--format", "style", type=click.Choice(["terminal", "json"]), default="terminal", show_default=True)
 @click.pass_context
@@ -80,7 +80,7 @@ def _tell(store: Store) -> None:
         click.echo(f"tracetriage: {problem}", err=True)
 
 
-@command.command("add")
+@command.command("add", short_help="add runs, or the latest one")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]…", type=click.Path(path_type=Path, exists=True))
 @click.option("--base", metavar="BRANCH", default="", help="the branch to compare with (default: the one the runs name)")
 @click.pass_obj
@@ -98,7 +98,7 @@ def add(store: Store, sources: tuple[Path, ...], base: str) -> int:
     return 0
 
 
-@command.command("compact")
+@command.command("compact", short_help="pack runs that lie loose into few files")
 @click.pass_obj
 def compact(store: Store) -> int:
     """Pack runs that lie loose into few files: a fifth of the size, and quicker to ask."""
@@ -108,8 +108,8 @@ def compact(store: Store) -> int:
     return 0
 
 
-@command.command("prune")
-@click.option("--days", type=click.IntRange(min=1), required=True, help="forget runs that are older")
+@command.command("prune", short_help="forget old runs")
+@click.option("--days", metavar="N", type=click.IntRange(min=1), required=True, help="forget runs that are older")
 @click.pass_obj
 def prune(store: Store, days: int) -> int:
     """Forget old runs."""

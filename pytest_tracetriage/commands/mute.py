@@ -18,7 +18,7 @@ from pytest_tracetriage.store.policy import read_aliases, write_aliases
 @click.argument("cluster")
 @click.option("--owner", help="who answers for it (default: you)")
 @click.option("--reason", help="why it may be looked away from")
-@click.option("--until", help="the last day, as YYYY-MM-DD (default: for good)")
+@click.option("--until", metavar="YYYY-MM-DD", help="the last day (default: for good)")
 @click.option("--off", is_flag=True, help="hear of it again")
 def command(cluster: str, owner: str | None, reason: str | None, until: str | None, off: bool) -> int:
     """Mute a cluster: it is still counted and shown, but last, and opens no report."""
