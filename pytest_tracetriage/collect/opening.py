@@ -27,8 +27,8 @@ _UTF16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
 class MissingZstd(OSError):  # noqa: N818 - it names what is missing
     """A file is packed with zstd and nothing here can unpack it. The text says what to install."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__(f'{path} is packed with zstd: pip install "pytest-tracetriage[zstd]"')
+    def __init__(self) -> None:
+        super().__init__('packed with zstd: pip install "pytest-tracetriage[zstd]"')
 
 
 class _Unpacked(io.RawIOBase):
@@ -71,7 +71,7 @@ def open_source(path: str | os.PathLike[str]) -> BinaryIO:
         if magic.startswith(_GZIP):
             unpacked = _Unpacked(gzip.GzipFile(fileobj=file, mode="rb"), file, (zlib.error,))
         elif magic == _ZSTD:
-            open_zstd, fault = _zstd(str(path))
+            open_zstd, fault = _zstd()
             unpacked = _Unpacked(open_zstd(file), file, (fault,))
         else:
             return file
@@ -81,14 +81,14 @@ def open_source(path: str | os.PathLike[str]) -> BinaryIO:
     return cast("BinaryIO", io.BufferedReader(unpacked, _CHUNK))
 
 
-def _zstd(path: str) -> tuple[Callable[[BinaryIO], Any], type[Exception]]:
+def _zstd() -> tuple[Callable[[BinaryIO], Any], type[Exception]]:
     for name in ("compression.zstd", "backports.zstd"):  # Python 3.14 and later; an extra
         try:
             module: Any = importlib.import_module(name)
         except ImportError:
             continue
         return module.ZstdFile, module.ZstdError
-    raise MissingZstd(path)
+    raise MissingZstd
 
 
 def as_utf8(head: bytes) -> bytes:

@@ -50,7 +50,11 @@ class Faults:
             yield
         except Exception as error:
             text = str(error) or type(error).__name__
-            self.note(f"{what}: {text}" if type(error).__module__.startswith("pytest_tracetriage") else f"{what}: {error!r}")
+            if isinstance(error, OSError) and error.strerror:
+                text = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+            elif not type(error).__module__.startswith("pytest_tracetriage"):
+                text = repr(error)
+            self.note(f"{what}: {text}")
 
 
 @dataclass(frozen=True)

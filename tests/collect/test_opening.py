@@ -47,7 +47,7 @@ def test_zstd_missing_says_what_to_install(tmp_path, monkeypatch):
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", refuse)
-    with pytest.raises(MissingZstd, match=r'pip install "pytest-tracetriage\[zstd\]"'):
+    with pytest.raises(MissingZstd, match=r'^packed with zstd: pip install "pytest-tracetriage\[zstd\]"'):
         open_source(tmp_path / "packed")
     assert issubclass(MissingZstd, OSError)
 

@@ -244,6 +244,13 @@ def test_a_fault_of_reporting_is_one_warning_and_decides_nothing(job, server, fa
     assert len(warnings(out)) == 1
 
 
+def test_a_report_that_cannot_be_written_names_the_file(job, server):
+    way = job.folder / "way"
+    way.write_text("in the way", encoding="utf-8")
+    _, out, _ = job.publish(record(job.folder / "traces", 1, {A: "passed"}), "--output", way / "report.md")
+    assert warnings(out) == [f"::warning title=TraceTriage::the report could not be written: {way}: File exists"]
+
+
 def test_corrupt_traces_are_one_warning(job, server):
     folder = red(job)
     with (folder / "traces" / "main.jsonl").open("ab") as file:
