@@ -89,7 +89,7 @@ def _heads(folder: Path) -> Iterator[_Head | Trace]:
                     if line is not None and b'"record":"trace"' in line[:32]:
                         try:
                             yield decode(line)
-                        except msgspec.MsgspecError:
+                        except (msgspec.MsgspecError, RecursionError):
                             continue  # told by whoever analyses the run
         except (OSError, EOFError):
             continue

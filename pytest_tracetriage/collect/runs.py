@@ -94,7 +94,7 @@ def _starts(path: Path) -> Iterator[Start]:
         if b'"record":"start"' in line:
             try:
                 yield msgspec.json.decode(line, type=Start)
-            except msgspec.MsgspecError:
+            except (msgspec.MsgspecError, RecursionError):
                 continue
 
 
@@ -125,7 +125,7 @@ def read_function_sources(path: str | Path) -> Iterator[Source]:
             if line is not None and b'"record":"source"' in line[:40]:
                 try:
                     yield msgspec.json.decode(line, type=Source)
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, RecursionError):
                     continue
 
 

@@ -59,7 +59,7 @@ def count_run(folder: Path) -> tuple[Totals, bool]:
             for line in file:
                 try:
                     head = decode(line)
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, RecursionError):
                     continue  # told by whoever analyses the run
                 if head.record == "trace":
                     if b'"phase":"collect"' in line:  # every xdist worker collects, and reports what it could not

@@ -106,7 +106,7 @@ def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, list[Wa
                     elif line is not None and b'"record":"warning"' in head:
                         warned = msgspec.json.decode(line, type=Warned)
                         warnings.setdefault(warned.trace, []).append(warned)
-                except msgspec.MsgspecError:
+                except (msgspec.MsgspecError, RecursionError):
                     continue
     found += [trace for trace in runs.unfinished(files) if trace.nodeid == nodeid]
     found.sort(key=lambda trace: (trace.outcome not in FAILING, trace.attempt))

@@ -22,7 +22,7 @@ def read_aliases(folder: Path) -> Aliases:
         return Aliases()
     except OSError as error:
         raise StoreError(f"{path}: {error.strerror}") from None
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, RecursionError) as error:
         raise StoreError(f"{path}: {error}") from None
     if aliases.schema != ALIASES_SCHEMA:
         raise StoreError(f"{path}: schema {aliases.schema!r} is not {ALIASES_SCHEMA!r}, which this version reads")

@@ -266,6 +266,21 @@ def test_corrupt_traces_are_one_warning(job, server):
     assert "no run was found" in warnings(out)[0]
 
 
+@pytest.mark.parametrize("where", ["run.json", "traces/main.jsonl", "leg"])
+def test_brackets_in_brackets_cost_no_more_than_the_record_they_stand_in(job, server, where):
+    deep = b"[" * 100_000 + b"]" * 100_000
+    other = record(job.folder / "traces", 2, {A: "passed"}, job="other", leg=deep.decode() if where == "leg" else "")
+    if where == "run.json":
+        (other / where).write_bytes(b'{"x":' + deep + b"}")
+    elif where != "leg":
+        with (other / where).open("ab") as file:
+            file.write(b'{"record":"trace","x":' + deep + b"}\n")
+    red(job)
+    code, out, _ = job.publish(job.folder / "traces")
+    assert (code, "nothing was reported" in out, len(warnings(out))) == (1, False, int(where != "leg"))
+    assert "1 of 2 tests fails" in comments(server)[0]
+
+
 def test_outside_of_github_the_text_is_made_and_nobody_is_told(job, server, monkeypatch):
     monkeypatch.delenv("GITHUB_ACTIONS")
     code, _, err = job.publish(red(job), "--output", job.folder / "report.md")

@@ -147,7 +147,7 @@ def _matrix(leg: str) -> str:
     """Return `os=linux, python=3.14` for the JSON of a matrix, and anything else as it is."""
     try:
         read = json.loads(leg) if leg else {}
-    except ValueError:
+    except (ValueError, RecursionError):
         return leg
     if not isinstance(read, dict):
         return leg
