@@ -53,7 +53,7 @@ def run_record(run: Run) -> RunRecord:
         job=ci.job,
         leg=ci.leg,
         ci_run=ci.run_id,
-        attempt=int(ci.attempt) if ci.attempt.isascii() and ci.attempt.isdigit() else 1,
+        attempt=number(ci.attempt) or 1,
         repository=ci.repository,
         pull_request=ci.pull_request,
         python=run.context.python,
@@ -61,6 +61,11 @@ def run_record(run: Run) -> RunRecord:
         environment=environment(run.context),
         exit_status=run.exit_status,
     )
+
+
+def number(text: str) -> int:
+    """Return the number that a text of CI is, 0 where it is none: nobody counts to 19 digits, and Python reads no 4,301."""
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 19 else 0
 
 
 def environment(context: Context) -> str:

@@ -5,10 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from pytest_tracetriage.collect.condense import run_record
 from pytest_tracetriage.collect.runs import is_run_folder, open_run
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.review import Leg
+from pytest_tracetriage.store.runs import RUN_ID
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -19,6 +22,10 @@ if TYPE_CHECKING:
 
 
 LISTED = 5
+_LATEST = 253_402_300_800
+"""The year 10000: no run id says so late."""
+_MOST = 10**12
+"""More tests than any run has."""
 
 
 @dataclass(frozen=True)
@@ -53,6 +60,9 @@ def group_of(folders: Iterable[Path]) -> Group:
         problems += files.problems
         if files.run is None:
             continue
+        if odd := _cannot_be(files.run):
+            problems.append(Problem(str(folder / "run.json"), 0, odd))
+            continue
         if files.run.id in runs:
             problems.append(Problem(str(folder), 0, f"run {files.run.id} is also in {runs[files.run.id][0]}, which was read"))
             continue
@@ -63,6 +73,17 @@ def group_of(folders: Iterable[Path]) -> Group:
     current = tuple(pair for pair in runs.values() if _attempt(pair[1]) == newest[_job(pair[1])])
     older = tuple(pair for pair in runs.values() if _attempt(pair[1]) < newest[_job(pair[1])])
     return Group(current, older, tuple(problems))
+
+
+def _cannot_be(run: Run) -> str:
+    """Return why no recorder has written this, "" where one may have. What is refused here need not be feared further on."""
+    if not RUN_ID.fullmatch(run.id):
+        return f"{run.id[:80]!r} is not a run id such as 20261120T043000Z-7f3a9c"
+    if not (0 <= run.started < _LATEST and 0 <= run.finished < _LATEST):
+        return "its times are none that a run could have"
+    if not all(0 <= count < _MOST for count in msgspec.structs.astuple(run.totals)):
+        return "its totals are none that a run could have"
+    return ""
 
 
 def _job(run: Run) -> tuple[str, ...]:

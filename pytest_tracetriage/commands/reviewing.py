@@ -211,15 +211,14 @@ def _told_by_the_runs(review: Review, group: Group) -> Review:
     for _, run in group.current:
         ci, git = run.context.ci, run.context.git
         record = condense.run_record(run)
-        number = ci.pull_request if ci.pull_request.isascii() and ci.pull_request.isdigit() else "0"
         return msgspec.structs.replace(
             review,
             commit=ci.head or git.commit,
             event=ci.event,
-            pull_request=int(number),
+            pull_request=condense.number(ci.pull_request),
             repository=ci.repository,
             workflow=ci.workflow,
-            ci_run=int(ci.run_id) if ci.run_id.isascii() and ci.run_id.isdigit() else 0,
+            ci_run=condense.number(ci.run_id),
             attempt=record.attempt,
             url=ci.url,
         )

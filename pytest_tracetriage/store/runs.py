@@ -18,7 +18,7 @@ from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 if TYPE_CHECKING:
     from pathlib import Path
 
-RUN_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{6}")
+RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 T = TypeVar("T")
 
 _GITIGNORE = "# Written by TraceTriage: what people decided is worth committing, the rest is not.\n*\n!.gitignore\n!policy/\n!policy/**\n"
@@ -111,7 +111,7 @@ def is_alive(run: Run) -> bool:
         return time.time() - run.started < 86_400
     try:
         os.kill(run.pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):  # no process has, or could have, this number
         return False
     except OSError:
         return True

@@ -14,6 +14,7 @@ from world import INSTALLATION, PERSONAL
 
 from pytest_tracetriage.commands import main
 from pytest_tracetriage.report.github.marker import read_data
+from pytest_tracetriage.store.runs import host
 
 A, B = "tests/test_a.py::test_a", "tests/test_b.py::test_b"
 FORK = "mallory/shop"
@@ -279,6 +280,41 @@ def test_brackets_in_brackets_cost_no_more_than_the_record_they_stand_in(job, se
     code, out, _ = job.publish(job.folder / "traces")
     assert (code, "nothing was reported" in out, len(warnings(out))) == (1, False, int(where != "leg"))
     assert "1 of 2 tests fails" in comments(server)[0]
+
+
+ODD = {
+    "an id that a workflow would run": lambda run: run.update(id="$(curl example.com)"),
+    "an end in no time": lambda run: run.update(finished=1e308),
+    "all the time there is": lambda run: run.update(started=-1e308, finished=1e308),
+    "more tests than numbers": lambda run: run["totals"].update(tests=10**4000, passed=10**4000),
+    "fewer tests than none": lambda run: run["totals"].update(failed=-1),
+}
+
+
+@pytest.mark.parametrize("odd", ODD)
+def test_a_run_that_no_recorder_wrote_is_told_and_left_out(job, server, odd):
+    red(job)
+    path = record(job.folder / "traces", 2, {A: "passed"}, job="other") / "run.json"
+    run = json.loads(path.read_bytes())
+    ODD[odd](run)
+    path.write_text(json.dumps(run), encoding="utf-8")
+    _, out, _ = job.publish(job.folder / "traces")
+    assert "1 of 2 tests fails" in comments(server)[0]
+    (warning,) = warnings(out)
+    assert "run.json: " in warning
+    assert job.told()["run-id"] == "20261120T040100Z-000001"
+
+
+def test_an_attempt_or_a_process_beyond_all_numbers_is_none(job, server):
+    red(job)
+    path = record(job.folder / "traces", 2, {A: "passed"}, job="other", status="running") / "run.json"
+    run = json.loads(path.read_bytes())
+    run |= {"pid": 10**30, "host": host()}
+    run["context"]["ci"]["attempt"] = "9" * 5000
+    path.write_text(json.dumps(run), encoding="utf-8")
+    _, out, _ = job.publish(job.folder / "traces")
+    assert "1 of 2 tests fails" in comments(server)[0]
+    assert warnings(out) == []
 
 
 def test_outside_of_github_the_text_is_made_and_nobody_is_told(job, server, monkeypatch):
