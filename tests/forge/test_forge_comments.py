@@ -110,6 +110,16 @@ def test_what_another_bot_quotes_is_neither_deleted_nor_taken_for_newer(server, 
     assert bodies(server) == [(ACTIONS, text(7)), ("other-app[bot]", text(99))]
 
 
+@pytest.mark.parametrize(("login", "app"), [(ACTIONS, ACTIONS_APP), ("other-app[bot]", 4711)])
+def test_a_marker_that_only_stands_in_a_comment_makes_it_no_comment_of_ours(server, forge, sha, login, app):
+    # A test's output in the comment of another workflow; a person's words that a bot repeats.
+    theirs = f"<!-- tracetriage: lint -->\n```\n{text(99)}\n```"
+    server.world.say(1, login, theirs, app)
+    assert comment(forge, sha) == "created"
+    assert comment(forge, sha, run=8) == "updated"
+    assert bodies(server) == [(login, theirs), (ACTIONS, text(8))]
+
+
 def test_a_comment_deleted_between_look_and_edit_is_written_anew(server, forge, sha):
     old = server.world.say(1, ACTIONS, text(6), ACTIONS_APP)
     look = server.fault("pause", "GET", COMMENTS, after=True)

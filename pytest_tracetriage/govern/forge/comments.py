@@ -73,7 +73,7 @@ def _look(api: Api, patience: Patience, number: int, marker: str, login: str) ->
         comment
         for page in api.pages(act, patience, f"/issues/{number}/comments", list[_Comment])
         for comment in page
-        if marker in (comment.body or "") and _is_ours(comment, login)
+        if (comment.body or "").lstrip().startswith(marker) and _is_ours(comment, login)
     ]
 
 

@@ -60,13 +60,13 @@ class GitHubForge:
         return pulls.base_branch(self._api, self._patience(), number)
 
     def upsert_comment(self, number: int, marker: str, body: str, order: Order, read_order: ReadOrder) -> str:
-        """See that a pull request holds exactly one comment of ours with `marker`; return what it took.
+        """See that a pull request holds exactly one comment of ours that begins with `marker`; return what it took.
 
         `created`, `updated`, `unchanged`, or `stale`: a newer (CI run, attempt) than `order` has spoken, and its word stays.
         `read_order` returns the order that a comment's text tells of, None where it tells none.
         """
-        if marker not in body or not marker.strip():
-            raise ForgeError(f"the comment on #{number} does not hold its marker, so it would not be found again")
+        if not body.startswith(marker) or not marker.strip():
+            raise ForgeError(f"the comment on #{number} does not begin with its marker, so it would not be found again")
         return comments.upsert(self._api, self._patience(), number, marker, body, order, read_order)
 
     def set_check(
