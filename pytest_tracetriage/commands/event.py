@@ -86,13 +86,13 @@ def read_event(environ: Mapping[str, str]) -> Event | None:
 
 
 def _triggering(event: Event, run: Mapping[str, Any]) -> Event:
-    """Return the facts of the workflow run that triggered this one. For a fork its list of pull requests is empty."""
-    listed = run.get("pull_requests")
-    pulls = [pull for pull in listed if isinstance(pull, dict)] if isinstance(listed, list) else []
+    """Return the facts of the workflow run that triggered this one."""
+    name = _text(run.get("event"))
+    pulls = _own_pulls(event, run) if name in PULLS else []
     base = _text(_table(pulls[0].get("base")).get("ref")) if len(pulls) == 1 else ""
     return replace(
         event,
-        name=_text(run.get("event")),
+        name=name,
         head_repository=_text(_table(run.get("head_repository")).get("full_name")) or "(deleted)",
         sha=_text(run.get("head_sha")),
         branch=_text(run.get("head_branch")),
@@ -104,6 +104,20 @@ def _triggering(event: Event, run: Mapping[str, Any]) -> Event:
         url=_text(run.get("html_url")) or event.url,
         triggered=True,
     )
+
+
+def _own_pulls(event: Event, run: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the listed pull requests whose branch lies in this repository.
+
+    GitHub lists those with the run's head branch or commit, "not necessarily" the one that triggered it: a push to a branch
+    has some, and a fork's may be requests within the fork, whose numbers mean others here.
+    """
+    listed = run.get("pull_requests")
+    if not isinstance(listed, list) or _text(_table(run.get("head_repository")).get("full_name")) != event.repository:
+        return []
+    branch = _text(run.get("head_branch"))
+    pulls = [pull for pull in listed if isinstance(pull, dict)]
+    return [pull for pull in pulls if _text(_table(pull.get("head")).get("ref")) in {"", branch}]
 
 
 def _table(value: object) -> dict[str, Any]:

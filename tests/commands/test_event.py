@@ -86,6 +86,26 @@ def test_a_workflow_run_of_a_pull_request_of_our_own(event):
     assert (found.pull_request, found.base, found.from_fork, found.searched) == (9, "next", False, False)
 
 
+def test_a_push_is_of_no_pull_request_even_where_its_branch_has_one(event):
+    release = {"number": 9, "head": {"ref": "main", "sha": "b" * 40}, "base": {"ref": "production"}}
+    pushed = {**RUN, "event": "push", "head_repository": {"full_name": "shop/shop"}, "pull_requests": [release]}
+    found = event({"repository": REPOSITORY, "workflow_run": pushed}, GITHUB_EVENT_NAME="workflow_run")
+    assert (found.pull_request, found.base, found.branch, found.searched) == (0, "main", "main", False)
+
+
+def test_a_pull_request_within_a_fork_is_another_here(event):
+    within = {"number": 1, "head": {"ref": "main", "sha": "b" * 40}, "base": {"ref": "trunk"}}
+    found = event({"workflow_run": {**RUN, "pull_requests": [within]}}, GITHUB_EVENT_NAME="workflow_run")
+    assert (found.pull_request, found.searched) == (0, True)
+
+
+def test_a_pull_request_of_another_branch_on_the_same_commit_is_looked_for(event):
+    other = {"number": 9, "head": {"ref": "other", "sha": "b" * 40}, "base": {"ref": "next"}}
+    own = {**RUN, "head_repository": {"full_name": "shop/shop"}, "pull_requests": [other]}
+    found = event({"repository": REPOSITORY, "workflow_run": own}, GITHUB_EVENT_NAME="workflow_run")
+    assert (found.pull_request, found.searched) == (0, True)
+
+
 def test_a_merge_queue(event):
     payload = {"repository": REPOSITORY, "merge_group": {"base_ref": "refs/heads/release", "head_sha": "m" * 40}}
     assert event(payload, GITHUB_EVENT_NAME="merge_group").base == "release"
