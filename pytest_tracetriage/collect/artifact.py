@@ -15,6 +15,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.collect.opening import open_source
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.store.runs import RUN_ID
 from pytest_tracetriage.store.writer import SLOT_SUFFIX
@@ -27,6 +28,11 @@ MAX_FILES = 10_000
 MAX_FILE = 512 * 1024 * 1024
 MAX_TOTAL = 1024 * 1024 * 1024
 MAX_RUN_JSON = 16 * 1024 * 1024
+MAX_RUN_JSONS = 32 * 1024 * 1024
+"""Bytes of all of them: they are held at once, and take 25 times as much in memory."""
+MAX_SLOT = 1024 * 1024
+MAX_LINES = 5_000_000
+"""Lines of all traces: ten seconds' work for each million, however short they are."""
 MAX_DEPTH = 12
 _CHUNK = 1024 * 1024
 _TRACES = re.compile(rf"[A-Za-z0-9_-]{{1,64}}(\.jsonl(\.gz|\.zst)?|{re.escape(SLOT_SUFFIX)})")
@@ -53,13 +59,13 @@ def accept(source: Path, unpacked: Path) -> Accepted:
         if source.is_symlink():
             raise Refused("a symbolic link")
         if source.is_dir():
-            return Accepted(_runs(source, _checked(source)), ())
+            return Accepted(_weighed(_runs(source, _checked(source))), ())
         if not source.exists():
             raise Refused("no such file or folder")
         if not zipfile.is_zipfile(source):
             raise Refused("neither a folder with runs nor a zip file")
         names = _unpack(source, unpacked)
-        return Accepted(_runs(unpacked, names), ())
+        return Accepted(_weighed(_runs(unpacked, names)), ())
     except Refused as reason:
         return Accepted((), (Problem(str(source), 0, f"refused: {reason}"),))
     except (OSError, zipfile.BadZipFile, RuntimeError, EOFError, zlib.error, ValueError, struct.error) as error:
@@ -68,6 +74,27 @@ def accept(source: Path, unpacked: Path) -> Accepted:
 
 def _runs(root: Path, names: list[str]) -> tuple[Path, ...]:
     return tuple(sorted({root / name.rpartition("/")[0] for name in names if name.rpartition("/")[2] == "run.json"}))
+
+
+def _weighed(folders: tuple[Path, ...]) -> tuple[Path, ...]:
+    """Return the folders, if what is read of them is within bounds: traces may be packed, and lines be empty.
+
+    Raises Refused.
+    """
+    total = lines = 0
+    for folder in folders:
+        for path in sorted((folder / "traces").glob("*.jsonl*")):
+            try:
+                with open_source(path) as file:
+                    while chunk := file.read(_CHUNK):
+                        total, lines = total + len(chunk), lines + chunk.count(b"\n")
+                        if total > MAX_TOTAL:
+                            raise Refused(f"more than {MAX_TOTAL:,} bytes of traces, unpacked")
+                        if lines > MAX_LINES:
+                            raise Refused(f"more than {MAX_LINES:,} lines of traces")
+            except (OSError, EOFError):
+                continue  # damaged: whoever reads it tells, and keeps what comes before
+    return folders
 
 
 def _kind(name: str) -> str:
@@ -83,7 +110,7 @@ def _kind(name: str) -> str:
 def _checked(root: Path) -> list[str]:
     """Return the files of a folder that belong to runs. Raises Refused."""
     names: list[str] = []
-    total = 0
+    total = records = 0
     for files, (path, entry) in enumerate(_walk(root, "", 0), 1):
         found = entry.stat(follow_symlinks=False)
         if entry.is_symlink():
@@ -91,7 +118,8 @@ def _checked(root: Path) -> list[str]:
         if not stat.S_ISREG(found.st_mode):
             raise Refused(f"{path}: not a regular file")
         total += found.st_size
-        _bounds(path, found.st_size, total, files)
+        records += found.st_size if _is_record(path) else 0
+        _bounds(path, found.st_size, total, files, records)
         if _kind(path):
             names.append(path)
     if RUN_ID.fullmatch(root.name):  # the folder is a run itself
@@ -115,12 +143,18 @@ def _walk(folder: Path, below: str, depth: int) -> Iterator[tuple[str, os.DirEnt
                 yield path, entry
 
 
-def _bounds(name: str, size: int, total: int, files: int) -> None:
-    limit = MAX_RUN_JSON if name.rpartition("/")[2] == "run.json" else MAX_FILE
+def _is_record(name: str) -> bool:
+    return name.rpartition("/")[2] == "run.json"
+
+
+def _bounds(name: str, size: int, total: int, files: int, records: int) -> None:
+    limit = MAX_RUN_JSON if _is_record(name) else MAX_SLOT if name.endswith(SLOT_SUFFIX) else MAX_FILE
     if size > limit:
         raise Refused(f"{name}: {size:,} bytes, more than {limit:,} are allowed")
     if total > MAX_TOTAL:
         raise Refused(f"more than {MAX_TOTAL:,} bytes in all")
+    if records > MAX_RUN_JSONS:
+        raise Refused(f"more than {MAX_RUN_JSONS:,} bytes of run.json in all")
     if files > MAX_FILES:
         raise Refused(f"more than {MAX_FILES:,} files")
 
@@ -129,14 +163,17 @@ def _unpack(source: Path, into: Path) -> list[str]:
     """Unpack the files of runs; return their names. Nothing is written unless every entry is harmless. Raises Refused."""
     with zipfile.ZipFile(source) as archive:
         wanted: dict[str, zipfile.ZipInfo] = {}
-        total = 0
+        taken: set[str] = set()
+        total = records = 0
         for files, entry in enumerate(archive.infolist(), 1):
             total += entry.file_size
             _harmless(entry)
-            _bounds(entry.filename, entry.file_size, total, files)
+            records += entry.file_size if _is_record(entry.filename) else 0
+            _bounds(entry.filename, entry.file_size, total, files, records)
             if _kind(entry.filename):
-                if entry.filename.lower() in {name.lower() for name in wanted}:
+                if entry.filename.lower() in taken:
                     raise Refused(f"{entry.filename}: twice in the archive")
+                taken.add(entry.filename.lower())
                 wanted[entry.filename] = entry
         written = 0
         for name, entry in wanted.items():

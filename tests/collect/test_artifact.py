@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import os
 import stat
@@ -166,6 +167,51 @@ def test_too_much_in_all(tmp_path, into, monkeypatch):
 def test_a_run_json_has_a_limit_of_its_own(tmp_path, into, monkeypatch):
     monkeypatch.setattr(artifact, "MAX_RUN_JSON", 10)
     assert "run.json" in refusal(packed(tmp_path / "a.zip", (f"{RUN}/run.json", "{" + " " * 20 + "}")), into)
+
+
+@pytest.fixture(params=["a folder", "a zip", "the run itself"])
+def handed_in(request, tmp_path):
+    """A function that hands in files of one run in each of the ways there are."""
+
+    def of(**files):
+        names = {f"{RUN}/{name.replace('__', '/').replace('_', '.')}": content for name, content in files.items()}
+        if request.param == "a zip":
+            return packed(tmp_path / "a.zip", *names.items())
+        for name, content in names.items():
+            path = tmp_path / "artifacts" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content)
+        return tmp_path / "artifacts" / (RUN if request.param == "the run itself" else "")
+
+    return of
+
+
+@pytest.mark.parametrize("name", ["traces__main_jsonl_gz", "traces__main_jsonl"])
+def test_traces_are_weighed_as_they_are_read(handed_in, into, monkeypatch, name):
+    """gzip is told by the first bytes, whatever the file's name says."""
+    monkeypatch.setattr(artifact, "MAX_TOTAL", 1_000_000)
+    bomb = gzip.compress(b"\0" * 1_000_001)
+    assert "unpacked" in refusal(handed_in(run_json=b"{}", **{name: bomb}), into)
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_million_lines_with_nothing_in_them(handed_in, into, monkeypatch, pack):
+    monkeypatch.setattr(artifact, "MAX_LINES", 999_999)
+    assert "999,999 lines" in refusal(handed_in(run_json=b"{}", traces__main_jsonl=pack(b"\n" * 1_000_000)), into)
+
+
+def test_packed_traces_that_are_damaged_are_left_to_their_reader(handed_in, into):
+    found = accept(handed_in(run_json=b"{}", traces__main_jsonl_gz=gzip.compress(b"{}\n" * 1000)[:-20]), into)
+    assert (len(found.runs), found.refused) == (1, ())
+
+
+def test_run_jsons_have_a_limit_together(handed_in, into, monkeypatch):
+    monkeypatch.setattr(artifact, "MAX_RUN_JSONS", 10)
+    assert "10 bytes of run.json in all" in refusal(handed_in(run_json=b"{         }"), into)
+
+
+def test_a_slot_is_small(handed_in, into):
+    assert "gw0.running: " in refusal(handed_in(run_json=b"{}", traces__gw0_running=bytes(artifact.MAX_SLOT + 1)), into)
 
 
 def test_names_that_differ_in_case_only(tmp_path, into):
