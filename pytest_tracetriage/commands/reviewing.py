@@ -79,7 +79,8 @@ def review_group(
         totals = condense.distinct_totals([tests[run.id] for _, run in group.current], found.totals)
         found = msgspec.structs.replace(found, totals=totals)
     retried = _retried(group, tests, past.told)
-    condensed = tuple(_condensed(run, tests[run.id], found, retried) for _, run in group.runs)
+    sets = {id(cluster): frozenset(cluster.tests) for cluster in (*found.clusters, *retried)}
+    condensed = tuple(_condensed(run, tests[run.id], found, retried, sets) for _, run in group.runs)
     asked = {cluster.id: cluster.tests for cluster in (*found.clusters, *retried) if cluster.seen != "fixed"}
     if history is not None and asked:
         evidence, frequencies = history.evidence(asked, condensed), history.frequencies(asked)
@@ -152,18 +153,27 @@ def _retried(group: Group, tests: Mapping[str, Sequence[TestRecord]], told: Give
     return tuple(c for c in analyze(merge(*summaries), told).clusters if c.seen != "fixed") if summaries else ()
 
 
-def _condensed(run: Run, tests: Sequence[TestRecord], found: Analysis, retried: Sequence[Cluster]) -> Condensed:
-    """Return a run as the history keeps it: the group's clusters, each with those of its tests that this run saw."""
+def _condensed(
+    run: Run,
+    tests: Sequence[TestRecord],
+    found: Analysis,
+    retried: Sequence[Cluster],
+    sets: Mapping[int, frozenset[str]],
+) -> Condensed:
+    """Return a run as the history keeps it: the group's clusters, each with those of its tests that this run saw.
+
+    `sets` are the tests of each cluster, made once for all runs: of many legs each sees few of them.
+    """
     red = {test.nodeid for test in tests if test.outcome in FAILING}
     green = {test.nodeid for test in tests if test.outcome == "passed"}
     again = {test.nodeid for test in tests if test.retried} & green
     records: dict[str, ClusterRecord] = {}
     for cluster in found.clusters:
-        here = set(cluster.tests) & (green if cluster.seen == "fixed" else red)
+        here = sets[id(cluster)] & (green if cluster.seen == "fixed" else red)
         if here:
             records[cluster.id] = ClusterRecord(run.id, _kept(cluster), tuple(sorted(here)))
     for cluster in retried:
-        ended, passed = set(cluster.tests) & red, set(cluster.tests) & again
+        ended, passed = sets[id(cluster)] & red, sets[id(cluster)] & again
         before = records.get(cluster.id)
         if ended or passed:
             ended |= set(before.tests) if before is not None and before.cluster.seen != "fixed" else set()

@@ -113,10 +113,11 @@ def evidence_in(clusters: Mapping[str, Collection[str]], runs: Sequence[Condense
                 for nodeid in (*record.tests, *record.retried):
                     which = (*here, nodeid, record.cluster.id)
                     failed[which] = failed.get(which, 0) + 1
+    asked = {identity: frozenset(tests) for identity, tests in clusters.items()}
     return [
         Evidence(cluster, nodeid, commit, count, passed[(commit, environment, nodeid)])
         for (commit, environment, nodeid, cluster), count in sorted(failed.items())
-        if nodeid in clusters.get(cluster, ()) and (commit, environment, nodeid) in passed
+        if nodeid in asked.get(cluster, ()) and (commit, environment, nodeid) in passed
     ]
 
 
