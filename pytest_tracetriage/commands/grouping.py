@@ -11,7 +11,7 @@ from pytest_tracetriage.collect.condense import run_record
 from pytest_tracetriage.collect.runs import is_run_folder, open_run
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.review import Leg
-from pytest_tracetriage.store.runs import RUN_ID
+from pytest_tracetriage.store.history.pieces import is_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -77,7 +77,7 @@ def group_of(folders: Iterable[Path]) -> Group:
 
 def _cannot_be(run: Run) -> str:
     """Return why no recorder has written this, "" where one may have. What is refused here need not be feared further on."""
-    if not RUN_ID.fullmatch(run.id):
+    if not is_run(run.id):
         return f"{run.id[:80]!r} is not a run id such as 20261120T043000Z-7f3a9c"
     if not (0 <= run.started < _LATEST and 0 <= run.finished < _LATEST):
         return "its times are none that a run could have"

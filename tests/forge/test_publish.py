@@ -284,6 +284,7 @@ def test_brackets_in_brackets_cost_no_more_than_the_record_they_stand_in(job, se
 
 ODD = {
     "an id that a workflow would run": lambda run: run.update(id="$(curl example.com)"),
+    "an id of no day": lambda run: run.update(id="20269999T999999Z-000002"),
     "an end in no time": lambda run: run.update(finished=1e308),
     "all the time there is": lambda run: run.update(started=-1e308, finished=1e308),
     "more tests than numbers": lambda run: run["totals"].update(tests=10**4000, passed=10**4000),
