@@ -15,7 +15,16 @@ import workflow
 
 _LIMIT = 600  # seconds
 # The code is that of this checkout, even where the kept environment holds that of an earlier one.
-_START = "import sys; sys.path.insert(0, sys.argv.pop(1)); from pytest_tracetriage.commands import main; main()"
+_START = """
+import sys, traceback
+sys.path.insert(0, sys.argv.pop(1))
+try:
+    from pytest_tracetriage.commands import main
+    main()
+except Exception:  # Python's own status for it is 1, which here says that root causes fail the job
+    traceback.print_exc()
+    sys.exit(3)
+"""
 _FORK = (
     "This pull request's token may only read: the summary and the annotations are here, "
     "the comment comes from the workflow that runs after this one, on workflow_run."

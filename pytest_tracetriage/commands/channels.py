@@ -39,7 +39,7 @@ class Faults:
 
     def note(self, text: str) -> None:
         """Add a line."""
-        line = " ".join(text.split())
+        line = " ".join(text.encode("utf-8", "backslashreplace").decode().split())  # a file's name may be no text
         if line not in self.said:
             self.said.append(line)
 

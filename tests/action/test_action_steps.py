@@ -278,6 +278,17 @@ def test_a_command_that_breaks_is_one_warning(step, tmp_path):
     assert log == "::warning title=TraceTriage::publish ended with status 2: ImportError: no module\n"
 
 
+def test_a_report_that_cannot_start_is_no_verdict(step, tmp_path):
+    """Such as one whose kept packages lack what this version needs: Python ends with 1, as for root causes."""
+    tool = tmp_path / "tool"
+    tool.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n', encoding="utf-8")
+    tool.chmod(0o755)
+    status, found, log = step("report", TOOL=str(tool), RECORDED=str(tmp_path))
+    assert (status, found) == (0, {})
+    assert log.startswith("::warning title=TraceTriage::publish ended with status 3: ModuleNotFoundError: ")
+    assert log.count("\n") == 1
+
+
 def test_the_token_is_told_to_the_report_only(step, tmp_path):
     tool = tmp_path / "tool"
     tool.write_text('#!/bin/sh\nenv\nprintf "%s\\n" "$@"\n', encoding="utf-8")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
 import zipfile
 
@@ -316,6 +318,17 @@ def test_an_attempt_or_a_process_beyond_all_numbers_is_none(job, server):
     _, out, _ = job.publish(job.folder / "traces")
     assert "1 of 2 tests fails" in comments(server)[0]
     assert warnings(out) == []
+
+
+@pytest.mark.linux
+def test_a_file_name_that_is_no_text_is_one_warning(job):
+    (job.folder / "traces").mkdir()
+    (job.folder / "traces" / os.fsdecode(b"\xff")).symlink_to("/etc/passwd")
+    start = "from pytest_tracetriage.commands import main; main()"
+    words = [sys.executable, "-c", start, "publish", "--suite-exit", "0", str(job.folder / "traces")]
+    done = subprocess.run(words, capture_output=True, encoding="utf-8", check=False, env={**os.environ, "LC_ALL": "C.UTF-8"})
+    assert (done.returncode, done.stderr, len(warnings(done.stdout))) == (0, "", 1)
+    assert "\\udcff: a symbolic link" in done.stdout
 
 
 def test_outside_of_github_the_text_is_made_and_nobody_is_told(job, server, monkeypatch):
