@@ -23,11 +23,14 @@ def main() -> int:
     foreign = workflow.foreign(workflow.event(), os.environ.get("GITHUB_REPOSITORY", ""))
     # GitHub gives Dependabot's pull requests a read-only token, too.
     dependabot = os.environ.get("GITHUB_ACTOR") == "dependabot[bot]"
-    workflow.output(
-        read_only=str(event == "pull_request" and (foreign or dependabot)).lower(),
-        packages=str(workflow.home() / "packages"),
-        key=key(suite=bool(inputs.text("command")), report=inputs.flag("publish")),
-    )
+    try:
+        workflow.output(
+            read_only=str(event == "pull_request" and (foreign or dependabot)).lower(),
+            packages=str(workflow.home() / "packages"),
+            key=key(suite=bool(inputs.text("command")), report=inputs.flag("publish")),
+        )
+    except OSError:
+        pass  # the disk is full: the steps after this one find it so, and say it
     return 0
 
 

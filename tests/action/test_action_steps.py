@@ -269,6 +269,14 @@ def test_an_installation_that_fails_costs_the_report_only(step, tmp_path):
     assert log.count("\n") == 1
 
 
+@pytest.mark.linux
+@pytest.mark.parametrize(("name", "told"), [("start", 0), ("install", 1)])
+def test_where_outputs_cannot_be_written_the_suite_still_has_its_turn(step, name, told):
+    full = {"GITHUB_OUTPUT": "/dev/full", "INPUT_PUBLISH": "false", "PACKAGES": ""}
+    status, _, log = step(name, **full, **({"INPUT_COMMAND": "true"} if name == "start" else {}))
+    assert (status, log.count("::warning"), log.count("\n")) == (0, told, told)
+
+
 def test_a_command_that_breaks_is_one_warning(step, tmp_path):
     tool = tmp_path / "tool"
     tool.write_text("#!/bin/sh\necho first >&2\necho 'ImportError: no module' >&2\nexit 2\n", encoding="utf-8")
