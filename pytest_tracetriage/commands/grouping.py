@@ -95,6 +95,11 @@ def _attempt(run: Run) -> int:
     return run_record(run).attempt
 
 
+def worst_exit(group: Group) -> int | None:
+    """Return what the worst of the suites ended with, as their runs say; None where no run says it."""
+    return max((run.exit_status for _, run in group.current if run.exit_status >= 0), default=None)
+
+
 def workflow_run(group: Group) -> str:
     """Return how the groups of all attempts of this workflow run begin, a lone run's id; "" for no run."""
     for _, run in group.current:

@@ -17,7 +17,7 @@ from pytest_tracetriage.collect.artifact import accept
 from pytest_tracetriage.commands import github_files
 from pytest_tracetriage.commands.channels import Faults, Wanted, remember, tell
 from pytest_tracetriage.commands.event import Event, read_event
-from pytest_tracetriage.commands.grouping import group_of
+from pytest_tracetriage.commands.grouping import group_of, worst_exit
 from pytest_tracetriage.commands.past import github_token, open_past
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
@@ -83,6 +83,9 @@ def command(
         settings = open_project()
         event = read_event(os.environ)
         group = _group(settings, sources, Path(scratch), faults)
+        if suite_exit is None:  # the legs forgave their failing tests, as `fail_on` does not: nobody else remembers them
+            suite_exit = worst_exit(group)
+            failing = f"a suite ended with exit status {suite_exit}" if suite_exit and fail_on != "never" else ""
         past = None
         with faults.caught("the history could not be read"):
             past = open_past(settings, history)

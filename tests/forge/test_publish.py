@@ -320,6 +320,24 @@ def test_an_attempt_or_a_process_beyond_all_numbers_is_none(job, server):
     assert warnings(out) == []
 
 
+@pytest.mark.parametrize(("fail_on", "code"), [("new", 1), ("real", 1), ("any", 1), ("never", 0)])
+def test_where_no_review_could_be_made_the_suites_exit_status_of_the_legs_stands(job, server, monkeypatch, fail_on, code):
+    def broken(*_):
+        raise MemoryError
+
+    monkeypatch.setattr("pytest_tracetriage.commands.publish.review_group", broken)
+    assert job.publish(red(job), "--fail-on", fail_on)[0] == code
+    assert job.publish(record(job.folder / "green", 2, {A: "passed"}), "--fail-on", fail_on)[0] == 0
+
+
+@pytest.mark.parametrize("fail_on", ["new", "real", "any"])
+def test_failures_whose_traces_are_lost_are_not_forgiven(job, server, fail_on):
+    folder = red(job)
+    (folder / "traces" / "main.jsonl").write_bytes(b"")
+    code, _, err = job.publish(folder, "--fail-on", fail_on)
+    assert (code, "not by a test" in err) == (1, True)
+
+
 @pytest.mark.linux
 def test_a_file_name_that_is_no_text_is_one_warning(job):
     (job.folder / "traces").mkdir()
