@@ -76,8 +76,10 @@ def tell(
     faults: Faults,
 ) -> None:
     """Tell a review everywhere. `failing` is why the job fails, "" where it does not; `output` gets the comment's text."""
-    text = str(rendered(review, "github", settings))
-    if output is not None:
+    text = ""
+    with faults.caught("the comment could not be made"):
+        text = str(rendered(review, "github", settings))
+    if text and output is not None:
         with faults.caught("the report could not be written"):
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(text, encoding="utf-8")
@@ -111,7 +113,7 @@ def _tell_github(
     faults: Faults,
 ) -> None:
     key = comment_key(review)
-    if wanted.comment and event.pull_request:
+    if wanted.comment and event.pull_request and text:
         from pytest_tracetriage.govern.forge.errors import ForgeError, RefusedError  # noqa: PLC0415
         from pytest_tracetriage.report.github.marker import marker, read_data  # noqa: PLC0415
 

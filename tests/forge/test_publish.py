@@ -338,6 +338,18 @@ def test_failures_whose_traces_are_lost_are_not_forgiven(job, server, fail_on):
     assert (code, "not by a test" in err) == (1, True)
 
 
+def test_a_broken_template_of_the_project_costs_the_comment_only(job, server):
+    templates = job.folder / ".tracetriage" / "policy" / "templates"
+    templates.mkdir(parents=True)
+    (templates / "comment.md.j2").write_text("{{ broken", encoding="utf-8")
+    _, out, _ = job.publish(red(job), "--output", job.folder / "report.md")
+    assert comments(server) == []
+    assert len(server.world.checks) == 1
+    assert "1 of 2 tests fails" in job.summary.read_text(encoding="utf-8")
+    (warning,) = warnings(out)
+    assert "the comment could not be made: TemplateSyntaxError" in warning
+
+
 @pytest.mark.linux
 def test_a_file_name_that_is_no_text_is_one_warning(job):
     (job.folder / "traces").mkdir()
