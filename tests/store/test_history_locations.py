@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import uuid
+from urllib.parse import unquote
 
 import fsspec
 import pytest
@@ -57,6 +58,23 @@ def test_what_is_no_location_is_one_line(tmp_path, text, message):
 def test_a_password_stands_in_no_message(tmp_path):
     location = open_location("file://ann:s3cret@/nowhere", tmp_path, tmp_path)
     assert "s3cret" not in location.name
+
+
+@pytest.mark.parametrize(
+    "url", ["memory://ann:s3c@ret@host/h", "memory://host/h?sig=s3c%40ret&se=2026", "memory://host/h#s3c@ret"]
+)
+def test_no_part_of_a_url_that_opens_doors_stands_in_a_message(tmp_path, monkeypatch, url):
+    location = open_location(url, tmp_path, tmp_path)
+
+    def refuse(*_, **__):
+        raise PermissionError(f"403 for {url}, that is {unquote(url)}, with s3c@ret")
+
+    monkeypatch.setattr(location._system, "ls", refuse)
+    with pytest.raises(HistoryError, match="403 for memory://") as error:
+        location.names()
+    for text in (location.name, str(error.value)):
+        assert "ret" not in text
+    assert location.name == "memory://host/h"
 
 
 def test_a_remote_history_answers_as_a_folder_does(url, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from pytest_tracetriage.store.history.errors import HistoryError, extra, one_line
 from pytest_tracetriage.store.history.folder import removal_order
@@ -21,7 +22,9 @@ class FsspecLocation:
 
     def __init__(self, url: str, cache: Path) -> None:
         """Begin; the place is asked for nothing yet. Raises HistoryError for a URL of no known kind."""
-        self.name = re.sub(r"(?<=://)[^/@]*@", "", url)  # a password has no place in a message
+        # A password or a signature has no place in a message, and less in a comment.
+        self.name = re.sub(r"(?<=://)[^/?#]*@", "", re.sub(r"[?#].*", "", url, flags=re.DOTALL))
+        self._secrets = _secrets(url)
         self.cache = cache
         core = extra("fsspec.core")
         try:
@@ -89,4 +92,16 @@ class FsspecLocation:
             return
 
     def _failed(self, what: str, error: Exception) -> HistoryError:
-        return HistoryError(f"the history at {self.name} cannot be {what}: {one_line(error)}")
+        said = str(error)
+        for secret in self._secrets:
+            said = said.replace(secret, "***")
+        return HistoryError(f"the history at {self.name} cannot be {what}: {one_line(said or type(error).__name__)}")
+
+
+def _secrets(url: str) -> list[str]:
+    """Return what of a URL nobody may read, the longest first: login and query, in parts too, and as libraries decode them."""
+    login, query = re.search(r"(?<=://)[^/?#]*(?=@)", url), re.search(r"[?#](.*)", url, re.DOTALL)
+    parts = {login[0], login[0].partition(":")[2]} if login else set()
+    if query:
+        parts |= {query[1], *(part.partition("=")[2] for part in re.split("[&;]", query[1]))}
+    return sorted({each for part in parts for each in (part, unquote(part)) if len(each) > 3}, key=len, reverse=True)
