@@ -39,7 +39,7 @@ class Event:
     @property
     def from_fork(self) -> bool:
         """Return whether strangers decide what ran: their token cannot write, and their artifacts are not to be believed."""
-        return bool(self.head_repository) and self.head_repository != self.repository
+        return bool(self.head_repository) and self.head_repository.lower() != self.repository.lower()
 
     @property
     def group(self) -> str:
@@ -112,8 +112,8 @@ def _own_pulls(event: Event, run: Mapping[str, Any]) -> list[dict[str, Any]]:
     GitHub lists those with the run's head branch or commit, "not necessarily" the one that triggered it: a push to a branch
     has some, and a fork's may be requests within the fork, whose numbers mean others here.
     """
-    listed = run.get("pull_requests")
-    if not isinstance(listed, list) or _text(_table(run.get("head_repository")).get("full_name")) != event.repository:
+    listed, source = run.get("pull_requests"), _text(_table(run.get("head_repository")).get("full_name"))
+    if not isinstance(listed, list) or source.lower() != event.repository.lower():
         return []
     branch = _text(run.get("head_branch"))
     pulls = [pull for pull in listed if isinstance(pull, dict)]

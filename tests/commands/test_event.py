@@ -58,6 +58,11 @@ def test_a_fork_even_a_deleted_one(event, repo):
     assert event(payload, GITHUB_EVENT_NAME="pull_request").from_fork
 
 
+def test_the_name_of_a_repository_knows_no_case(event):
+    payload = {"repository": REPOSITORY, "pull_request": {"number": 5, "head": {**HEAD, "repo": {"full_name": "Shop/shop"}}}}
+    assert not event(payload, GITHUB_EVENT_NAME="pull_request").from_fork
+
+
 RUN = {
     "id": 76,
     "run_attempt": 3,
