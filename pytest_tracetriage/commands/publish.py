@@ -82,7 +82,7 @@ def command(
     with faults.caught("nothing was reported"), tempfile.TemporaryDirectory(prefix="tracetriage-") as scratch:
         settings = open_project()
         event = read_event(os.environ)
-        group = _group(settings, sources, Path(scratch), faults)
+        group = _group(settings, sources, event, Path(scratch), faults)
         if suite_exit is None:  # the legs forgave their failing tests, as `fail_on` does not: nobody else remembers them
             suite_exit = worst_exit(group)
             failing = f"a suite ended with exit status {suite_exit}" if suite_exit and fail_on != "never" else ""
@@ -107,9 +107,12 @@ def command(
     return 1 if failing else 0
 
 
-def _group(settings: Settings, sources: Sequence[Path], scratch: Path, faults: Faults) -> Group:
+def _group(settings: Settings, sources: Sequence[Path], event: Event | None, scratch: Path, faults: Faults) -> Group:
     folders: list[Path] = []
     for number, source in enumerate(sources):
+        if event is not None and event.triggered and _mixed(source.resolve(), settings.folder.resolve()):
+            faults.note(f"{source} refused: what it brings would pass for the project's own; download to a folder outside")
+            continue
         unpacked = scratch / str(number)
         unpacked.mkdir()
         accepted = accept(source, unpacked)
@@ -124,6 +127,11 @@ def _group(settings: Settings, sources: Sequence[Path], scratch: Path, faults: F
     if not group.runs:
         raise NothingToTell(f"no run was found in {', '.join(map(str, sources)) or settings.folder}")
     return group
+
+
+def _mixed(source: Path, folder: Path) -> bool:
+    """Return whether an artifact lies in or around the project's own folder: templates, decisions and runs are believed."""
+    return source.is_relative_to(folder) or folder.is_relative_to(source)
 
 
 def _forge(event: Event | None, wanted: Wanted, faults: Faults) -> GitHubForge | None:

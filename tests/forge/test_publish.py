@@ -350,6 +350,18 @@ def test_a_broken_template_of_the_project_costs_the_comment_only(job, server):
     assert "the comment could not be made: TemplateSyntaxError" in warning
 
 
+@pytest.mark.parametrize("where", [".", ".tracetriage", ".tracetriage/runs"])
+def test_an_artifact_never_passes_for_the_projects_own_templates_and_runs(job, server, sha, where):
+    record(job.folder / where, 1, {A: PRICE})
+    templates = job.folder / ".tracetriage" / "policy" / "templates"
+    templates.mkdir(parents=True)
+    (templates / "comment.md.j2").write_text("[all is well](https://example.com) @everybody", encoding="utf-8")
+    job.workflow_run(sha, FULL_NAME)
+    _, out, _ = job.publish(where)
+    assert comments(server) == []
+    assert "refused: what it brings would pass for the project's own" in warnings(out)[0]
+
+
 @pytest.mark.linux
 def test_a_file_name_that_is_no_text_is_one_warning(job):
     (job.folder / "traces").mkdir()
