@@ -133,6 +133,18 @@ def test_a_cluster_that_only_showed_in_attempts_is_neither_red_nor_open(remember
     assert history.frequencies({A: ["a"]}) == {A: Frequency(0, 1)}
 
 
+def test_a_job_of_an_old_commit_that_is_run_again_does_not_open_what_was_mended_since(remember):
+    again = {"ci_run": "7", "workflow": "ci", "repository": "shop/shop", "commit": "c1"}
+    history = remember(red(100, group="g:7:1", **again), fixed(200, commit="c2"), red(300, group="g:7:2", attempt=2, **again))
+    [seen] = history.seen("main")
+    assert (seen.open, seen.episodes, seen.runs) == (False, 1, 2)
+    assert [(one.run.started, one.word) for one in history.cluster_history("A").runs] == [
+        (100, "red"),
+        (300, "red"),
+        (200, "fixed"),
+    ]
+
+
 def test_signatures_are_united(remember):
     history = remember(
         item(100, [("a", "failed")], [(cluster("A", signatures=("A", "B")), ["a"], [])]),

@@ -39,11 +39,16 @@ def on_branch(run: RunRecord, branch: str | None) -> bool:
 
 
 def groups(entries: Iterable[Entry]) -> list[list[Entry]]:
-    """Return runs by group, groups in order of their earliest start, runs likewise."""
+    """Return runs by group, in order of the earliest start of their workflow run, then of their own; runs likewise.
+
+    A job that is run again next week speaks of its old commit: what was mended since is not broken again by that.
+    """
     found: dict[str, list[Entry]] = {}
+    begun: dict[str, int] = {}
     for entry in sorted(entries, key=lambda entry: (entry.run.started, entry.key)):
         found.setdefault(group_of(entry.run), []).append(entry)
-    return list(found.values())
+        begun.setdefault(_workflow_run(entry.run), len(begun))
+    return sorted(found.values(), key=lambda group: begun[_workflow_run(group[0].run)])
 
 
 def last_words(entries: Iterable[Entry]) -> list[list[Entry]]:
