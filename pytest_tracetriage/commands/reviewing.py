@@ -57,6 +57,8 @@ class _Past:
     base: Sequence[Seen]
     baseline: Baseline | None
     compared: bool
+    whole: bool = True
+    """Whether all legs that the base branch has are here and came to their end: without one, nothing is known to be fixed."""
 
 
 def review_group(
@@ -74,6 +76,9 @@ def review_group(
     own = event.group if event is not None else workflow_run(group)
     past = _past(settings, group, history, hooks, (base, branch, own), notes)
     found = _analysis(group, past.told, notes)
+    if not past.whole:
+        red = tuple(cluster for cluster in found.clusters if cluster.seen != "fixed")
+        found = msgspec.structs.replace(found, clusters=red)
     tests = {run.id: condense.tests_of(folder) for folder, run in group.runs}
     if len(group.current) > 1:
         totals = condense.distinct_totals([tests[run.id] for _, run in group.current], found.totals)
@@ -124,10 +129,11 @@ def _past(
     workflow = next((run.context.ci.workflow for _, run in group.current), "")
     baseline = history.baseline(base, workflow=workflow, exclude=own) if base else None
     compared = baseline is not None or bool(history.baseline(base, exclude=own) if base else history.runs(limit=1))
-    if baseline is not None:
-        notes += missing_legs(group, baseline)
+    missing = missing_legs(group, baseline) if baseline is not None else []
+    notes += missing
+    whole = not missing and all(run.status == "finished" for _, run in group.current)
     told = given(settings, known_clusters(everywhere, on_base, branch), hooks, notes)
-    return _Past(told, on_base, baseline, compared=compared)
+    return _Past(told, on_base, baseline, compared=compared, whole=whole)
 
 
 def _analysis(group: Group, told: Given, notes: list[str]) -> Analysis:

@@ -162,6 +162,19 @@ def test_a_leg_that_is_missing_is_told(empty, remembered, tracetriage):
     assert "no run of test 2 was found, which main has" in result.out.replace("`", "")
 
 
+@pytest.mark.parametrize("how", ["missing", "died"])
+def test_without_all_legs_nothing_is_fixed(empty, remembered, reviewed, tracetriage, how):
+    for number in (1, 2):
+        record(empty / "main", number, {A: PRICE if number == 1 else "passed", C: "passed"}, leg=str(number), ci_run="9")
+    assert tracetriage("history", "add", empty / "main").code == 0
+    pull = {**PULL, "commit": "c"}
+    two = record(empty / "pr", 6, {A: "passed", C: "passed"}, leg="2", **pull)
+    one = [record(empty / "pr", 5, {C: "passed"}, leg="1", status="running", **pull)] if how == "died" else []
+    assert reviewed(two, *one)["clusters"] == []
+    again = record(empty / "again", 7, {A: "passed", C: "passed"}, leg="1", **pull)
+    assert reviewed(two, again)["by"]["KeyError"]["seen"] == "fixed"
+
+
 def test_the_same_run_twice_is_told_and_counted_once(empty, tracetriage):
     one = record(empty / "one", 1, {A: PRICE})
     other = record(empty / "other", 1, {A: PRICE})
