@@ -86,7 +86,7 @@ def review_group(
     retried = _retried(group, tests, past.told)
     sets = {id(cluster): frozenset(cluster.tests) for cluster in (*found.clusters, *retried)}
     condensed = tuple(_condensed(run, tests[run.id], found, retried, sets) for _, run in group.runs)
-    asked = {cluster.id: cluster.tests for cluster in (*found.clusters, *retried) if cluster.seen != "fixed"}
+    asked = {cluster.id: cluster.tests for cluster in (*found.clusters, *retried)}
     if history is not None and asked:
         evidence, frequencies = history.evidence(asked, condensed), history.frequencies(asked)
     else:

@@ -55,18 +55,19 @@ def with_standing(
     *,
     compared: bool,
 ) -> Analysis:
-    """Return the analysis with the status of each cluster. Fixed ones stay only where the base branch had them.
+    """Return the analysis with the status of each cluster. Fixed ones stay only where the base branch had them for good.
 
+    What is flaky, or was fixed and came back before, passes now and then: no merit of this change.
     `compared` says whether any run of the base branch is known: without one nothing is called new.
     """
-    on_base = {seen.cluster.id for seen in base if seen.open}
+    lasting = {seen.cluster.id for seen in base if seen.open and seen.episodes == 1}
     proofs: dict[str, list[Evidence]] = {}
     for proof in evidence:
         proofs.setdefault(proof.cluster, []).append(proof)
     clusters = tuple(
         _stands(cluster, proofs.get(cluster.id, []), frequencies.get(cluster.id), compared=compared)
         for cluster in analysis.clusters
-        if cluster.seen != "fixed" or cluster.id in on_base
+        if cluster.seen != "fixed" or (cluster.id in lasting and not _flaky(cluster, proofs.get(cluster.id, [])))
     )
     return msgspec.structs.replace(analysis, clusters=clusters)
 
@@ -78,7 +79,7 @@ def _stands(cluster: Cluster, proofs: Sequence[Evidence], frequency: Frequency |
     changes: dict[str, object] = {"frequency": frequency}
     if not compared:
         changes["seen"] = "first-run"
-    if 2 * len(flaky) >= len(cluster.tests) and flaky:
+    if _flaky(cluster, proofs):
         proof = max((proof for proof in proofs if proof.nodeid in flaky), key=lambda proof: (proof.passed, proof.nodeid))
         changes |= {
             "status": "flaky",
@@ -90,6 +91,11 @@ def _stands(cluster: Cluster, proofs: Sequence[Evidence], frequency: Frequency |
         few = f"only {len(flaky)} of its {len(cluster.tests)} tests ever passed and failed on one commit" if flaky else ""
         changes |= {"status": "real", "status_evidence": few}
     return msgspec.structs.replace(cluster, **changes)
+
+
+def _flaky(cluster: Cluster, proofs: Sequence[Evidence]) -> bool:
+    flaky = {proof.nodeid for proof in proofs} & set(cluster.tests)
+    return bool(flaky) and 2 * len(flaky) >= len(cluster.tests)
 
 
 def _times(count: int) -> str:

@@ -175,6 +175,19 @@ def test_without_all_legs_nothing_is_fixed(empty, remembered, reviewed, tracetri
     assert reviewed(two, again)["by"]["KeyError"]["seen"] == "fixed"
 
 
+def test_what_is_flaky_on_the_base_is_not_fixed_by_passing(empty, remembered, reviewed):
+    remembered(1, {A: PAY, B: PRICE}, ci_run="9")
+    remembered(2, {A: "passed", B: PRICE}, ci_run="9", attempt=2)
+    green = record(empty / "pr", 3, {A: "passed", B: "passed"}, **{**PULL, "commit": "c"})
+    assert [cluster["name"].split()[0] for cluster in reviewed(green)["clusters"]] == ["KeyError"]
+
+
+def test_what_comes_and_goes_on_the_base_is_not_fixed_by_passing(empty, remembered, reviewed):
+    for number, commit in enumerate("abc", 1):
+        remembered(number, {A: PAY if number != 2 else "passed"}, commit=commit)
+    assert reviewed(record(empty / "pr", 4, {A: "passed"}, **{**PULL, "commit": "d"}))["clusters"] == []
+
+
 def test_the_same_run_twice_is_told_and_counted_once(empty, tracetriage):
     one = record(empty / "one", 1, {A: PRICE})
     other = record(empty / "other", 1, {A: PRICE})
