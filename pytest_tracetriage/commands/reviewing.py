@@ -57,6 +57,7 @@ class _Past:
     base: Sequence[Seen]
     baseline: Baseline | None
     compared: bool
+    workflow: str = ""
     whole: bool = True
     """Whether all legs that the base branch has are here and came to their end: without one, nothing is known to be fixed."""
 
@@ -91,8 +92,9 @@ def review_group(
         evidence, frequencies = history.evidence(asked, condensed), history.frequencies(asked)
     else:
         evidence, frequencies = evidence_in(asked, condensed), {}
+    passing = _passing(history, found, past, base, own)
     notes += history.problems if history is not None else []
-    standing = with_standing(found, past.base, evidence, frequencies, compared=past.compared)
+    standing = with_standing(found, past.base, evidence, frequencies, compared=past.compared, passing=passing)
     flaky = retried_only(retried, standing, frequencies)
     review = Review(
         analysis=standing,
@@ -133,7 +135,17 @@ def _past(
     notes += missing
     whole = not missing and all(run.status == "finished" for _, run in group.current)
     told = given(settings, known_clusters(everywhere, on_base, branch), hooks, notes)
-    return _Past(told, on_base, baseline, compared=compared, whole=whole)
+    return _Past(told, on_base, baseline, compared=compared, workflow=workflow, whole=whole)
+
+
+def _passing(history: History | None, found: Analysis, past: _Past, base: str, own: str) -> set[str]:
+    """Return which tests of causes that the base branch knows by fewer tests passed there."""
+    on_base = {seen.cluster.id: seen.tests for seen in past.base}
+    more = [cluster for cluster in found.clusters if len(cluster.tests) > len(on_base.get(cluster.id, cluster.tests))]
+    tests = {test for cluster in more for test in cluster.tests}
+    if history is None or past.baseline is None or not tests:
+        return set()
+    return history.passing(tests, base, past.workflow, own)
 
 
 def _analysis(group: Group, told: Given, notes: list[str]) -> Analysis:

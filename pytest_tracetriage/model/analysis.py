@@ -11,6 +11,7 @@ ANALYSIS_SCHEMA = "tracetriage.analysis/1"
 Owner = Literal["product", "test", "agent", "infrastructure"]
 Seen = Literal["first-run", "new", "known", "fixed"]
 Status = Literal["", "real", "flaky", "infrastructure"]
+Course = Literal["", "grown"]
 
 
 class Suspect(Struct, frozen=True):
@@ -98,6 +99,8 @@ class Cluster(Struct, frozen=True):
     """What the status rests on, in words."""
     frequency: Frequency | None = None
     """How often it failed in the history, where there is one."""
+    course: Course = ""
+    """How it went on the base branch. grown: known there by few tests, while most of those that fail now pass there."""
 
 
 class Bucket(Struct, frozen=True):

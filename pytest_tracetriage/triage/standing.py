@@ -54,22 +54,44 @@ def with_standing(
     frequencies: Mapping[str, Frequency],
     *,
     compared: bool,
+    passing: Collection[str] = frozenset(),
 ) -> Analysis:
     """Return the analysis with the status of each cluster. Fixed ones stay only where the base branch had them for good.
 
     What is flaky, or was fixed and came back before, passes now and then: no merit of this change.
-    `compared` says whether any run of the base branch is known: without one nothing is called new.
+    `compared` says whether any run of the base branch is known: without one nothing is called new. `passing` are tests that
+    passed in the newest whole workflow run of the base branch.
     """
+    on_base = {seen.cluster.id: seen for seen in base}
     lasting = {seen.cluster.id for seen in base if seen.open and seen.episodes == 1}
     proofs: dict[str, list[Evidence]] = {}
     for proof in evidence:
         proofs.setdefault(proof.cluster, []).append(proof)
     clusters = tuple(
-        _stands(cluster, proofs.get(cluster.id, []), frequencies.get(cluster.id), compared=compared)
+        _stands(
+            _beside(cluster, on_base.get(cluster.id), passing),
+            proofs.get(cluster.id, []),
+            frequencies.get(cluster.id),
+            compared=compared,
+        )
         for cluster in analysis.clusters
         if cluster.seen != "fixed" or (cluster.id in lasting and not _flaky(cluster, proofs.get(cluster.id, [])))
     )
     return msgspec.structs.replace(analysis, clusters=clusters)
+
+
+def _beside(cluster: Cluster, on_base: Seen | None, passing: Collection[str]) -> Cluster:
+    """Return the cluster with its course beside the base branch.
+
+    A cause known by two tests is no excuse for two hundred: where more than twice as many tests fail as there, and more than
+    half of them pass there, this change broke something, under a known name.
+    """
+    if cluster.seen != "known" or on_base is None:
+        return cluster
+    fresh = len(set(cluster.tests).intersection(passing) - on_base.tests)
+    if 2 * fresh > len(cluster.tests) > 2 * len(on_base.tests):
+        return msgspec.structs.replace(cluster, seen="new", course="grown")
+    return cluster
 
 
 def _stands(cluster: Cluster, proofs: Sequence[Evidence], frequency: Frequency | None, *, compared: bool) -> Cluster:

@@ -188,6 +188,25 @@ def test_what_comes_and_goes_on_the_base_is_not_fixed_by_passing(empty, remember
     assert reviewed(record(empty / "pr", 4, {A: "passed"}, **{**PULL, "commit": "d"}))["clusters"] == []
 
 
+MANY = [f"tests/test_e.py::test_{number}" for number in range(20)]
+
+
+def test_a_known_cause_that_grows_from_few_tests_to_many_is_new(empty, remembered, reviewed, tracetriage):
+    for number, commit in enumerate("ab", 1):
+        remembered(number, dict.fromkeys(MANY, "passed") | dict.fromkeys(MANY[:2], PAY), commit=commit)
+    pull = {**PULL, "commit": "c"}
+    grown = record(empty / "grown", 5, dict.fromkeys(MANY, PAY), **pull)
+    found = reviewed(grown)["by"]["TimeoutError"]
+    assert (found["seen"], found["course"], found["runs"]) == ("new", "grown", 2)
+    out = tracetriage("report", grown).out
+    assert "this PR brings it" in out
+    assert "on `main` by few tests, most of these pass there" in out
+    # Twice as many may be chance, and tests that main does not have cannot pass there: a file that was renamed.
+    for folder, tests in (("some", MANY[:4]), ("renamed", [test.replace("_e", "_f") for test in MANY])):
+        run = record(empty / folder, 6, dict.fromkeys(tests, PAY), **pull)
+        assert reviewed(run)["by"]["TimeoutError"]["seen"] == "known"
+
+
 def test_the_same_run_twice_is_told_and_counted_once(empty, tracetriage):
     one = record(empty / "one", 1, {A: PRICE})
     other = record(empty / "other", 1, {A: PRICE})

@@ -313,6 +313,19 @@ def test_a_job_that_was_run_again_counts_by_its_newest_attempt(remember):
     assert [(rate.tests, rate.passed) for rate in history.pass_rate()] == [(6, 6)]
 
 
+def test_what_passes_on_a_branch_passed_in_all_legs_of_its_newest_whole_run(remember):
+    history = remember(
+        item(100, ["old", "a"], group="g1"),
+        item(200, FIVE, group="g2", leg="1", workflow="ci"),
+        item(201, ["t4", "t5", ("t6", "skipped")], group="g2", leg="2", workflow="ci"),
+        item(300, ["late"], finished=0.0),
+    )
+    asked = ["old", "a", "t0", "t4", "t5", "t6", "late"]
+    assert history.passing(asked, "main") == {"t0", "t5"}
+    assert history.passing(asked, "main", exclude="g2") == {"old", "a"}
+    assert history.passing(asked, "main", "nightly") == history.passing([], "main") == set()
+
+
 def test_the_pass_rate_is_told_by_group(remember):
     history = remember(
         item(100, group="g", totals=Totals(tests=3, passed=3)),

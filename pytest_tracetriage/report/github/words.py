@@ -72,6 +72,8 @@ def history(cause: Cause, review: Review, quote: Quote) -> str:
         parts.append(f"{known} for {plural(cluster.runs, 'run')}" if cluster.runs else known)
         if cluster.since:
             parts[-1] += f", since {quote(short_commit(cluster.since))}"
+    elif cluster.course == "grown":
+        parts.append(f"on {base} by few tests, most of these pass there")
     elif cluster.seen == "new":
         parts.append(f"not on {base}" if review.base != review.branch or review.pull_request else "new")
         if cluster.since and cluster.since != review.commit:

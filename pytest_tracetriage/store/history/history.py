@@ -135,6 +135,10 @@ class History:
         """
         return self._reader.ask(lambda view: queries.baseline(view, branch, before_group, workflow, exclude))
 
+    def passing(self, tests: Collection[str], branch: str, workflow: str = "", exclude: str = "") -> set[str]:
+        """Return which of these tests passed in all legs that ran them in the newest group of a branch that ran to its end."""
+        return self._reader.ask(lambda view: queries.passing(view, tests, branch, workflow, exclude))
+
     def pass_rate(self, branch: str | None = None, since: float = 0.0) -> list[Rate]:
         """Return how each group ended, oldest first."""
         return self._reader.ask(lambda view: queries.pass_rate(view, branch, since))

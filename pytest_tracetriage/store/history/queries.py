@@ -42,6 +42,11 @@ _COUNTED = f"""
         FROM tests JOIN runs USING (run) GROUP BY nodeid
     )
 """  # noqa: S608
+_PASSING = f"""
+    SELECT nodeid FROM tests JOIN runs USING (run)
+    WHERE nodeid IN (SELECT unnest(from_json($1::VARCHAR, '["VARCHAR"]'))) GROUP BY nodeid
+    HAVING bool_or(outcome = {PASSED}) AND NOT bool_or(outcome IN {_RED})
+"""  # noqa: S608
 _SLOW = f"""
     SELECT nodeid, quantile_disc((usual + apart)::SMALLINT, [0.5, 0.95]) AS taken, count(*) AS runs
     FROM tests JOIN runs USING (run) WHERE outcome <> {SKIPPED} GROUP BY nodeid
@@ -96,10 +101,7 @@ def pass_rate(view: View, branch: str | None, since: float) -> list[Rate]:
 
 def baseline(view: View, branch: str, before_group: str, workflow: str, exclude: str) -> Baseline | None:
     """Return the newest workflow run of a branch whose legs all came to their end, None without any."""
-    chosen = [entry for entry in select(view, branch, exclude=exclude) if not workflow or entry.run.workflow == workflow]
-    found = last_words(chosen)
-    starts = [entry.run.started for entry in view.entries if group_of(entry.run) == before_group]
-    whole = [group for group in found if complete(group) and not (starts and group[0].run.started >= min(starts))]
+    found, whole = _whole(view, branch, before_group, workflow, exclude)
     if not whole:
         return None
     newest = [entry.run for entry in whole[-1]]
@@ -115,6 +117,26 @@ def baseline(view: View, branch: str, before_group: str, workflow: str, exclude:
         started=newest[0].started,
         legs=tuple(sorted({leg_of(run) for run in newest})),
     )
+
+
+def passing(view: View, tests: Collection[str], branch: str, workflow: str, exclude: str) -> set[str]:
+    """Return which of these tests passed, in every leg that ran them, in the workflow run that `baseline` tells of."""
+    _, whole = _whole(view, branch, "", workflow, exclude)
+    if not whole or not tests:
+        return set()
+    with view.open(numbered(whole[-1]), ("tests",)) as (sql, _):
+        return {nodeid for (nodeid,) in sql.execute(_PASSING, [as_json(sorted({text(nodeid) for nodeid in tests}))]).fetchall()}
+
+
+def _whole(
+    view: View, branch: str, before_group: str, workflow: str, exclude: str
+) -> tuple[list[list[Entry]], list[list[Entry]]]:
+    """Return the workflow runs of a branch, oldest first, and those of them whose legs all came to their end."""
+    chosen = [entry for entry in select(view, branch, exclude=exclude) if not workflow or entry.run.workflow == workflow]
+    found = last_words(chosen)
+    starts = [entry.run.started for entry in view.entries if group_of(entry.run) == before_group]
+    whole = [group for group in found if complete(group) and not (starts and group[0].run.started >= min(starts))]
+    return found, whole
 
 
 def frequencies(view: View, clusters: Mapping[str, Collection[str]], branch: str | None, most: int) -> dict[str, Frequency]:
