@@ -11,7 +11,7 @@ ANALYSIS_SCHEMA = "tracetriage.analysis/1"
 Owner = Literal["product", "test", "agent", "infrastructure"]
 Seen = Literal["first-run", "new", "known", "fixed"]
 Status = Literal["", "real", "flaky", "infrastructure"]
-Course = Literal["", "grown"]
+Course = Literal["", "grown", "back", "on and off"]
 
 
 class Suspect(Struct, frozen=True):
@@ -100,7 +100,8 @@ class Cluster(Struct, frozen=True):
     frequency: Frequency | None = None
     """How often it failed in the history, where there is one."""
     course: Course = ""
-    """How it went on the base branch. grown: known there by few tests, while most of those that fail now pass there."""
+    """How it went on the base branch. grown: known there by few tests, while most of those that fail now pass there; back: it
+    was fixed there; on and off: it was fixed there and came back, more than once, and is gone at the moment."""
 
 
 class Bucket(Struct, frozen=True):

@@ -86,12 +86,14 @@ def _beside(cluster: Cluster, on_base: Seen | None, passing: Collection[str]) ->
     A cause known by two tests is no excuse for two hundred: where more than twice as many tests fail as there, and more than
     half of them pass there, this change broke something, under a known name.
     """
-    if cluster.seen != "known" or on_base is None:
+    if cluster.seen == "fixed" or on_base is None or not on_base.runs:
         return cluster
+    if cluster.seen == "new":
+        return msgspec.structs.replace(cluster, course="back")
     fresh = len(set(cluster.tests).intersection(passing) - on_base.tests)
     if 2 * fresh > len(cluster.tests) > 2 * len(on_base.tests):
         return msgspec.structs.replace(cluster, seen="new", course="grown")
-    return cluster
+    return cluster if on_base.open else msgspec.structs.replace(cluster, course="on and off")
 
 
 def _stands(cluster: Cluster, proofs: Sequence[Evidence], frequency: Frequency | None, *, compared: bool) -> Cluster:

@@ -76,6 +76,30 @@ def test_a_regression_is_new_again(empty, remembered, reviewed):
     assert (found["by"]["KeyError"]["seen"], found["by"]["KeyError"]["since"]) == ("new", "a" * 8)
 
 
+def test_a_regression_is_told_as_one(empty, remembered, tracetriage):
+    remembered(1, {A: PRICE})
+    remembered(2, {A: "passed"}, commit="b")
+    out = tracetriage("report", record(empty / "pr", 9, {A: PRICE}, commit="c", **PULL)).out
+    assert f"back: was on `main` since `{'a' * 7}`, and fixed" in out
+
+
+def test_what_comes_and_goes_and_is_gone_from_the_base_is_not_waved_through(empty, remembered, reviewed, tracetriage):
+    for number, outcome in enumerate((PAY, "passed", PAY, "passed"), 1):
+        remembered(number, {A: outcome}, commit="abcd"[number - 1])
+    pull = record(empty / "pr", 9, {A: PAY}, **{**PULL, "commit": "e"})
+    assert (reviewed(pull)["by"]["TimeoutError"]["seen"], reviewed(pull)["by"]["TimeoutError"]["course"]) == (
+        "known",
+        "on and off",
+    )
+    out = tracetriage("report", pull).out
+    assert "comes and goes on `main` for 2 runs" in out
+    assert "nothing to mend here" not in out
+    assert (
+        "**Next:** run the job again: what comes and goes on `main` is not there at the moment; if it stays here, look at"
+        in out
+    )
+
+
 def test_without_a_run_of_the_base_nothing_is_called_new(empty, remembered, reviewed):
     remembered(1, {A: PRICE}, branch="topic", commit="b")
     assert reviewed(record(empty / "pr", 9, {A: PRICE}, commit="c", **PULL))["by"]["KeyError"]["seen"] == "first-run"

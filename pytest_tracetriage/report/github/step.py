@@ -29,7 +29,11 @@ def next_step(causes: Sequence[Cause], review: Review) -> str:
     open_causes = [cause for cause in causes if cause.standing != "muted"]
     if all(cause.again for cause in open_causes):
         return ""
-    if any(cause.standing == "known" for cause in open_causes):
+    known = [cause for cause in open_causes if cause.standing == "known"]
+    gone = [cause for cause in known if cause.cluster.course == "on and off"]
+    if gone:
+        return _once_more(gone[0].cluster, review)
+    if known:
         base = code_span(shorten(review.base, 40)) if review.base else "the base branch"
         here = "nothing to mend here" if review.pull_request else "nothing new to look at"
         return f"{here}: the known causes fail on {base} too" + (
@@ -48,6 +52,13 @@ def _look(cluster: Cluster, review: Review) -> str:
 def _again(cluster: Cluster, review: Review) -> str:
     place = _where(cluster, review)
     return "run the job again: this looks like infrastructure" + (f"; if it stays, look at {place}" if place else "")
+
+
+def _once_more(cluster: Cluster, review: Review) -> str:
+    base = code_span(shorten(review.base, 40)) if review.base else "the base branch"
+    place = _where(cluster, review)
+    again = f"run the job again: what comes and goes on {base} is not there at the moment"
+    return again + (f"; if it stays here, look at {place}" if place else "")
 
 
 def _shown(cluster: Cluster) -> str:

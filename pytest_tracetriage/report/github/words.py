@@ -69,11 +69,14 @@ def history(cause: Cause, review: Review, quote: Quote) -> str:
         parts.append(often(cluster.frequency))
     elif cluster.seen == "known":
         known = f"on {base}" if cause.standing == "known" and review.base else "known"
+        known = f"comes and goes {known}" if cluster.course == "on and off" else known
         parts.append(f"{known} for {plural(cluster.runs, 'run')}" if cluster.runs else known)
         if cluster.since:
             parts[-1] += f", since {quote(short_commit(cluster.since))}"
     elif cluster.course == "grown":
         parts.append(f"on {base} by few tests, most of these pass there")
+    elif cluster.seen == "new" and cluster.course == "back":
+        parts.append(f"back: was on {base} since {quote(short_commit(cluster.since))}, and fixed")
     elif cluster.seen == "new":
         parts.append(f"not on {base}" if review.base != review.branch or review.pull_request else "new")
         if cluster.since and cluster.since != review.commit:
