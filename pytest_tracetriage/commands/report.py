@@ -46,7 +46,8 @@ def command(sources: tuple[Path, ...], style: str, base: str, history: str | Non
     emit(rendered(review, style, settings, output), output)
     for problem in review.analysis.problems[:20]:
         click.echo(f"tracetriage: {problem.file}: {problem.message}", err=True)
-    for note in review.notes:
+    told = {problem.message for problem in review.analysis.problems[:20]}  # what was noted before triage stands there too
+    for note in [note for note in review.notes if note not in told]:
         click.echo(f"tracetriage: {note}", err=True)
     return 1 if review.analysis.totals.failures or review.analysis.totals.stuck else 0
 

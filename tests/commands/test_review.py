@@ -184,6 +184,7 @@ def test_a_leg_that_is_missing_is_told(empty, remembered, tracetriage):
     assert tracetriage("history", "add", empty / "main").code == 0
     result = tracetriage("report", record(empty / "pr", 5, {A: "passed"}, leg="1", **{**PULL, "commit": "c"}))
     assert "no run of test 2 was found, which main has" in result.out.replace("`", "")
+    assert result.err.count("no run of test 2 was found") == 1
 
 
 @pytest.mark.parametrize("how", ["missing", "died"])
