@@ -107,7 +107,7 @@ def _triggering(event: Event, run: Mapping[str, Any]) -> Event:
 
 
 def _own_pulls(event: Event, run: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Return the listed pull requests whose branch lies in this repository.
+    """Return the listed pull requests whose branch lies in this repository, and that would merge into it.
 
     GitHub lists those with the run's head branch or commit, "not necessarily" the one that triggered it: a push to a branch
     has some, and a fork's may be requests within the fork, whose numbers mean others here.
@@ -117,7 +117,13 @@ def _own_pulls(event: Event, run: Mapping[str, Any]) -> list[dict[str, Any]]:
         return []
     branch = _text(run.get("head_branch"))
     pulls = [pull for pull in listed if isinstance(pull, dict)]
-    return [pull for pull in pulls if _text(_table(pull.get("head")).get("ref")) in {"", branch}]
+    here = [pull for pull in pulls if _text(_table(pull.get("head")).get("ref")) in {"", branch}]
+    # A fork that brings itself up to date has a pull request of its own from our branch.
+    return [pull for pull in here if not _target(pull) or _target(pull).endswith(f"/repos/{event.repository}".lower())]
+
+
+def _target(pull: Mapping[str, Any]) -> str:
+    return _text(_table(_table(pull.get("base")).get("repo")).get("url")).lower()
 
 
 def _table(value: object) -> dict[str, Any]:

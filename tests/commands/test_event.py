@@ -111,6 +111,20 @@ def test_a_pull_request_of_another_branch_on_the_same_commit_is_looked_for(event
     assert (found.pull_request, found.searched) == (0, True)
 
 
+def listed(number, repository):
+    """A pull request as a workflow run lists it."""
+    return {"number": number, "base": {"ref": "next", "repo": {"url": f"https://api.github.com/repos/{repository}"}}}
+
+
+def test_a_pull_request_in_a_fork_that_has_our_branch_as_its_head_is_none_of_ours(event):
+    own = {**RUN, "head_repository": {"full_name": "shop/shop"}}
+    elsewhere = listed(4, "stranger/shop")
+    found = event({"workflow_run": {**own, "pull_requests": [elsewhere]}}, GITHUB_EVENT_NAME="workflow_run")
+    assert (found.pull_request, found.searched) == (0, True)
+    both = {**own, "pull_requests": [elsewhere, listed(9, "Shop/shop")]}
+    assert event({"workflow_run": both}, GITHUB_EVENT_NAME="workflow_run").pull_request == 9
+
+
 def test_a_merge_queue(event):
     payload = {"repository": REPOSITORY, "merge_group": {"base_ref": "refs/heads/release", "head_sha": "m" * 40}}
     assert event(payload, GITHUB_EVENT_NAME="merge_group").base == "release"
