@@ -27,7 +27,7 @@ except Exception:  # Python's own status for it is 1, which here says that root 
 """
 _FORK = (
     "This pull request's token may only read: the summary and the annotations are here, "
-    "the comment comes from the workflow that runs after this one, on workflow_run."
+    "the comment comes from a workflow on workflow_run, where the project has one."
 )
 
 

@@ -20,12 +20,11 @@ def main() -> int:
         workflow.say("error", str(error))
         return 1
     event = os.environ.get("GITHUB_EVENT_NAME", "")
+    # Not Dependabot's: its token may only read by default, and whatever the job's `permissions:` say where they say it.
     foreign = workflow.foreign(workflow.event(), os.environ.get("GITHUB_REPOSITORY", ""))
-    # GitHub gives Dependabot's pull requests a read-only token, too.
-    dependabot = os.environ.get("GITHUB_ACTOR") == "dependabot[bot]"
     try:
         workflow.output(
-            read_only=str(event == "pull_request" and (foreign or dependabot)).lower(),
+            read_only=str(event == "pull_request" and foreign).lower(),
             packages=str(workflow.home() / "packages"),
             key=key(suite=bool(inputs.text("command")), report=inputs.flag("publish")),
         )

@@ -95,7 +95,7 @@ def test_an_input_that_cannot_be_used_ends_the_job_in_one_line(step, given, wron
         ("pull_request", pull({"full_name": "stranger/shop"}), "stranger", "true"),
         ("pull_request", pull(None), "stranger", "true"),
         ("pull_request", pull({"full_name": "Acme/Shop"}), "friend", "false"),
-        ("pull_request", pull({"full_name": "acme/shop"}), "dependabot[bot]", "true"),
+        ("pull_request", pull({"full_name": "acme/shop"}), "dependabot[bot]", "false"),
         ("push", {}, "dependabot[bot]", "false"),
         ("workflow_run", {"workflow_run": {"head_repository": {"full_name": "stranger/shop"}}}, "stranger", "false"),
     ],
