@@ -145,14 +145,22 @@ def test_the_runner_reads_what_was_meant(path, title, message):
     assert parsed(line) == ("warning", {"file": path, "line": "3", "title": title}, message)
 
 
-def test_ten_of_each_level():
+def test_ten_of_each_level_but_one_warning_is_left_to_the_action():
     levels = ("failure", "warning", "notice")
     many = [Annotation("a.py", number, level, "t", "m") for number in range(1, 15) for level in levels]
     lines = workflow_commands(many).splitlines()
-    assert [sum(line.startswith(f"::{name} ") for line in lines) for name in ("error", "warning", "notice")] == [10, 10, 10]
+    assert [sum(line.startswith(f"::{name} ") for line in lines) for name in ("error", "warning", "notice")] == [10, 9, 10]
     assert "line=10," in lines[-1]
-    assert workflow_commands(many, 1).count("\n") == 3
+    assert workflow_commands(many, 2).count("\n") == 5
     assert workflow_commands([]) == ""
+
+
+def test_a_long_message_keeps_both_its_ends_within_what_the_runner_passes_on():
+    text = "tests/test_a.py::test_a\n" + "frame\n" * 2000 + "E   KeyError: 'sku'"
+    message = parsed(workflow_commands([Annotation("a.py", 3, "failure", "t", text)])[:-1])[2]
+    assert len(message) == 4096
+    assert message.startswith("tests/test_a.py::test_a\n")
+    assert message.endswith("E   KeyError: 'sku'")
 
 
 def test_requests_take_fifty():

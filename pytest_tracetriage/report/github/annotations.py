@@ -16,11 +16,13 @@ from pytest_tracetriage.report.github.standing import Cause, Standing, stand
 from pytest_tracetriage.report.text import plural, printable, printable_lines, shorten, unit
 
 STEP = 10
-"""So many annotations of each level GitHub takes from one step."""
+"""So many annotations of each level GitHub takes from one step: all steps of a composite action are one."""
 REQUEST = 50
 """So many it takes in one request to a check run."""
 TITLE = 255
 MESSAGE = 65_536
+SAID = 4096
+"""So many characters of a message the runner passes on; it cuts the end off, where a traceback has its error."""
 Level = Literal["failure", "warning", "notice"]
 _LEVELS: dict[Standing, Level] = {"new": "failure", "failing": "failure", "known": "warning", "flaky": "notice"}
 _COMMANDS: dict[Level, str] = {"failure": "error", "warning": "warning", "notice": "notice"}
@@ -53,16 +55,18 @@ def annotations(review: Review) -> list[Annotation]:
 
 
 def workflow_commands(found: Sequence[Annotation], limit: int = STEP) -> str:
-    """Return the lines to print in a job, at most `limit` of each level.
+    """Return the lines to print in a job, at most `limit` of each level, and of warnings one less.
+
+    One is left to what the action has to say of itself.
 
     A value cannot end its line, nor begin another command: the runner reads one command a line, and `%0A` as a line break.
     """
     lines, counts = [], Counter[Level]()
     for each in found:
         counts[each.level] += 1
-        if counts[each.level] <= limit:
+        if counts[each.level] <= (limit - 1 if each.level == "warning" else limit):
             properties = f"file={_property(each.path)},line={each.line},title={_property(each.title)}"
-            lines.append(f"::{_COMMANDS[each.level]} {properties}::{_data(each.message)}\n")
+            lines.append(f"::{_COMMANDS[each.level]} {properties}::{_data(_said(each.message))}\n")
     return "".join(lines)
 
 
@@ -97,6 +101,11 @@ def _annotation(place: Place, cause: Cause, title: str, lines: Sequence[str]) ->
     message = "\n".join(part for line in lines for part in printable_lines(line))
     message = message.encode("utf-8", "replace")[:MESSAGE].decode("utf-8", "ignore")
     return Annotation(place.file, place.line, _LEVELS[cause.standing], shorten(printable(title), TITLE), message)
+
+
+def _said(message: str) -> str:
+    """Return a message that the runner passes on whole: what is too much goes from its middle."""
+    return message if len(message) <= SAID else f"{message[:1000]}\n...\n{message[1005 - SAID:]}"
 
 
 def _data(text: str) -> str:
