@@ -134,7 +134,7 @@ def _tell_github(
 
         with faults.caught("check"):
             made = check(review, bool(failing), settings.folder / "policy" / "templates")
-            name = f"{CHECK} ({event.workflow})" if event.workflow else CHECK
+            name = f"{CHECK} ({event.title})" if event.title else CHECK
             forge.set_check(
                 name,
                 event.sha,

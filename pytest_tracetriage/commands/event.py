@@ -35,6 +35,13 @@ class Event:
     url: str
     triggered: bool = False
     """Whether the tests ran in another workflow run, which triggered this one."""
+    job: str = ""
+    """The job that reports runs of its own, "" where it reports those of others."""
+
+    @property
+    def title(self) -> str:
+        """Return what tells this report from others: of two jobs that report for themselves each has a report of its own."""
+        return f"{self.workflow} / {self.job}" if self.job else self.workflow
 
     @property
     def from_fork(self) -> bool:
@@ -71,6 +78,7 @@ def read_event(environ: Mapping[str, str]) -> Event | None:
         ci_run=_number(environ.get("GITHUB_RUN_ID")),
         attempt=_number(environ.get("GITHUB_RUN_ATTEMPT")) or 1,
         url=f"{server}/{repository}/actions/runs/{environ.get('GITHUB_RUN_ID', '')}",
+        job=environ.get("GITHUB_JOB", ""),
     )
     if event.name == "workflow_run":
         return _triggering(event, _table(payload.get("workflow_run")))
@@ -103,6 +111,7 @@ def _triggering(event: Event, run: Mapping[str, Any]) -> Event:
         attempt=_number(run.get("run_attempt")) or 1,
         url=_text(run.get("html_url")) or event.url,
         triggered=True,
+        job="",
     )
 
 

@@ -14,7 +14,7 @@ from pytest_tracetriage.model.review import Leg
 from pytest_tracetriage.store.history.pieces import is_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Collection, Iterable, Sequence
     from pathlib import Path
 
     from pytest_tracetriage.model.history import Baseline
@@ -125,9 +125,16 @@ def legs(runs: Sequence[tuple[Path, Run]], totals: dict[str, Totals]) -> tuple[L
     return tuple(sorted(found, key=lambda leg: (leg.job, leg.leg, leg.run)))
 
 
-def missing_legs(group: Group, baseline: Baseline) -> list[str]:
-    """Return a note for each job and leg of the base branch that is not among these runs: nothing speaks for its tests."""
+def missing_legs(group: Group, baseline: Baseline, job: str = "") -> list[str]:
+    """Return a note for each job and leg of the base branch that is not among these runs: nothing speaks for its tests.
+
+    A `job` that reports for itself misses its own legs only.
+    """
     here = {(run.context.ci.job, run.context.ci.leg) for _, run in group.current}
-    missing = [" ".join(part for part in leg if part) for leg in baseline.legs if leg not in here and any(leg)]
+    missing = [" ".join(part for part in leg if part) for leg in baseline.legs if _missed(leg, here, job)]
     more = [f"and {len(missing) - LISTED} more"] if len(missing) > LISTED else []
     return [f"no run of {leg} was found, which {baseline.branch} has" for leg in missing[:LISTED]] + more
+
+
+def _missed(leg: tuple[str, str], here: Collection[tuple[str, str]], job: str) -> bool:
+    return leg not in here and any(leg) and job in {"", leg[0]}

@@ -83,6 +83,7 @@ def command(
         settings = open_project()
         event = read_event(os.environ)
         group = _group(settings, sources, event, Path(scratch), faults)
+        event = _speaking_for(event, group)
         if suite_exit is None:  # the legs forgave their failing tests, as `fail_on` does not: nobody else remembers them
             suite_exit = worst_exit(group)
             failing = f"a suite ended with exit status {suite_exit}" if suite_exit and fail_on != "never" else ""
@@ -132,6 +133,13 @@ def _group(settings: Settings, sources: Sequence[Path], event: Event | None, scr
 def _mixed(source: Path, folder: Path) -> bool:
     """Return whether an artifact lies in or around the project's own folder: templates, decisions and runs are believed."""
     return source.is_relative_to(folder) or folder.is_relative_to(source)
+
+
+def _speaking_for(event: Event | None, group: Group) -> Event | None:
+    """Return the event with its job only where all the runs are that job's own."""
+    if event is None or all(run.context.ci.job == event.job for _, run in group.current):
+        return event
+    return replace(event, job="")
 
 
 def _forge(event: Event | None, wanted: Wanted, faults: Faults) -> GitHubForge | None:

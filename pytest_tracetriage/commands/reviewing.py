@@ -75,7 +75,7 @@ def review_group(
         base or (event.base if event is not None else "") or _first(run.context.git.base for _, run in group.current) or branch
     )
     own = event.group if event is not None else workflow_run(group)
-    past = _past(settings, group, history, hooks, (base, branch, own), notes)
+    past = _past(settings, group, history, hooks, (base, branch, own), notes, event.job if event is not None else "")
     found = _analysis(group, past.told, notes)
     if not past.whole:
         red = tuple(cluster for cluster in found.clusters if cluster.seen != "fixed")
@@ -117,7 +117,13 @@ def _first(texts: Any) -> str:
 
 
 def _past(
-    settings: Settings, group: Group, history: History | None, hooks: Any, names: tuple[str, str, str], notes: list[str]
+    settings: Settings,
+    group: Group,
+    history: History | None,
+    hooks: Any,
+    names: tuple[str, str, str],
+    notes: list[str],
+    job: str,
 ) -> _Past:
     base, branch, own = names
     if history is None:
@@ -131,7 +137,7 @@ def _past(
     workflow = next((run.context.ci.workflow for _, run in group.current), "")
     baseline = history.baseline(base, workflow=workflow, exclude=own) if base else None
     compared = baseline is not None or bool(history.baseline(base, exclude=own) if base else history.runs(limit=1))
-    missing = missing_legs(group, baseline) if baseline is not None else []
+    missing = missing_legs(group, baseline, job) if baseline is not None else []
     notes += missing
     whole = not missing and all(run.status == "finished" for _, run in group.current)
     told = given(settings, known_clusters(everywhere, on_base, branch), hooks, notes)
@@ -227,7 +233,7 @@ def _told_by_the_event(review: Review, event: Event) -> Review:
         event=event.name,
         pull_request=event.pull_request,
         repository=event.repository,
-        workflow=event.workflow,
+        workflow=event.title,
         ci_run=event.ci_run,
         attempt=event.attempt,
         url=event.url,

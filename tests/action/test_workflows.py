@@ -102,6 +102,28 @@ def test_matrix(project):
     assert len({run["group"] for run in project.history()}) == 1
 
 
+def test_two_jobs_that_report_for_themselves_do_not_write_over_each_other(project):
+    head, jobs, job = (WORKFLOWS / "tests.yml").read_text(encoding="utf-8").partition("jobs:\n")
+    carts = job.replace("command: pytest\n", "command: pytest tests/test_cart.py\n")
+    moods = job.replace("  tests:\n", "  moods:\n    needs: tests\n    if: ${{ !cancelled() }}\n", 1)
+    moods = moods.replace("command: pytest\n", "command: pytest tests/test_mood.py\n").replace("name: Tests", "name: Moods")
+    workflow = project.folder / "two-jobs.yml"
+    workflow.write_text(head + jobs + carts + moods, encoding="utf-8")
+    project.push(project.commit({"README.md": "first"}), workflow)
+    pull = project.open_pull("topic", BROKEN_CART)
+    ran = project.pull(pull, workflow)
+
+    assert ran.results == {"Tests": "failure", "Moods": "success"}
+    assert ran.warnings == []
+    state = project.server.state()
+    told = [plain(comment["body"]) for comment in state["comments"]]
+    assert len(told) == 2
+    assert "3 of 4 tests fail from 1 cause: this PR brings it" in told[0]
+    assert "1 test passes" in told[1]
+    checks = {c["name"]: c["conclusion"] for c in state["checks"] if c["head_sha"] == pull.head_sha}
+    assert checks == {"TraceTriage (Tests / tests)": "failure", "TraceTriage (Tests / moods)": "success"}
+
+
 def test_shards(project):
     pull = project.open_pull("topic", BROKEN_CART)
     ran = project.pull(pull, "shards.yml")
