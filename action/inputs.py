@@ -7,6 +7,7 @@ import re
 import shlex
 
 FAIL_ON = ("new", "real", "any", "never")
+RESULTS = ("", "success", "failure", "cancelled", "skipped")
 _SETTING = re.compile(r"([a-z][a-z0-9_]{0,40})\s*=\s*(.*)")
 _EXTRA = re.compile(r"[a-z][a-z0-9-]*")
 # What the action itself hands over in the environment: a setting must not replace it.
@@ -31,7 +32,7 @@ def choice(name: str, allowed: tuple[str, ...]) -> str:
     """Return an input that is one of a few words."""
     value = text(name)
     if value not in allowed:
-        raise InputError(f"{name}: {value!r} is none of {', '.join(allowed)}")
+        raise InputError(f"{name}: {value!r} is none of {', '.join(filter(None, allowed))}")
     return value
 
 

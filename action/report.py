@@ -52,6 +52,8 @@ def options(*, read_only: bool) -> list[str]:
     if os.environ.get("EXIT_STATUS"):
         # Of `make test` the status is that of make: where pytest says "tests failed", this is what counts.
         found.append(f"--suite-exit={1 if os.environ.get('TESTS_FAILED') == 'true' else os.environ['EXIT_STATUS']}")
+    elif inputs.text("result") == "failure":
+        found.append("--legs-failed")
     for name in ("history", "base"):
         if inputs.text(name):
             found.append(f"--{name}={inputs.text(name)}")

@@ -11,6 +11,11 @@ from pathlib import Path
 import inputs
 import workflow
 
+_SEVERAL = (
+    "each leg of this matrix writes its report over that of the others: give the legs `publish: false`, "
+    "and report them together in one job, as matrix.yml of the documentation does"
+)
+
 
 def main() -> int:
     """Check the inputs and set `read-only`, `packages` and `key`. Exit status 1 for an input that cannot be used."""
@@ -19,6 +24,8 @@ def main() -> int:
     except inputs.InputError as error:
         workflow.say("error", str(error))
         return 1
+    if several_reports():
+        workflow.say("warning", _SEVERAL)
     event = os.environ.get("GITHUB_EVENT_NAME", "")
     # Not Dependabot's: its token may only read by default, and whatever the job's `permissions:` say where they say it.
     foreign = workflow.foreign(workflow.event(), os.environ.get("GITHUB_REPOSITORY", ""))
@@ -38,6 +45,7 @@ def check() -> None:
     for name in ("publish", "comment", "history-write"):
         inputs.flag(name)
     inputs.choice("fail-on", inputs.FAIL_ON)
+    inputs.choice("result", inputs.RESULTS)
     inputs.settings()
     inputs.extras()
     if not inputs.command() and not inputs.traces():
@@ -48,6 +56,12 @@ def check() -> None:
             # Files of an artifact beside the project's own could pass for its settings, which name modules to load.
             if here.is_relative_to(Path(folder).resolve()):
                 raise inputs.InputError(f"traces: {folder!r} is the workspace: download to a folder of its own, outside it")
+
+
+def several_reports() -> bool:
+    """Return whether this is one of several legs that would all write the same comment and the same check."""
+    legs = os.environ.get("LEGS", "")
+    return legs.isdecimal() and int(legs) > 1 and inputs.flag("publish") and inputs.flag("comment")
 
 
 def key(*, suite: bool, report: bool) -> str:

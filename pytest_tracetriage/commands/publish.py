@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
+import msgspec
 
 from pytest_tracetriage.collect.artifact import accept
 from pytest_tracetriage.commands import github_files
@@ -21,7 +22,7 @@ from pytest_tracetriage.commands.grouping import group_of, worst_exit
 from pytest_tracetriage.commands.past import github_token, open_past
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
-from pytest_tracetriage.commands.verdict import FailOn, reason_to_fail
+from pytest_tracetriage.commands.verdict import FailOn, reason_to_fail, unexplained
 from pytest_tracetriage.report.text import plural
 from pytest_tracetriage.store.runs import run_folders
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.commands.reviewing import Reviewed
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.govern.forge.github import GitHubForge
+    from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.store.history.history import History
 
 BUDGET = 45.0
@@ -59,6 +61,7 @@ class NothingToTell(Exception):  # noqa: N818 - it is what was found
     help="which root causes make the exit status 1",
 )
 @click.option("--suite-exit", type=int, metavar="N", help="what the suite's own command ended with")
+@click.option("--legs-failed", is_flag=True, help="a job whose runs these are failed: where no test did, something else has")
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="also write the comment's text to a file")
 def command(
     sources: tuple[Path, ...],
@@ -69,6 +72,7 @@ def command(
     check: bool,
     fail_on: FailOn,
     suite_exit: int | None,
+    legs_failed: bool,
     output: Path | None,
 ) -> int:
     """Report a group of runs on GitHub: job summary, annotations, one comment, one check; for a workflow's job.
@@ -85,7 +89,7 @@ def command(
         group = _group(settings, sources, event, Path(scratch), faults)
         event = _speaking_for(event, group)
         if suite_exit is None:  # the legs forgave their failing tests, as `fail_on` does not: nobody else remembers them
-            suite_exit = worst_exit(group)
+            suite_exit = max(worst_exit(group) or 0, int(legs_failed))
             failing = f"a suite ended with exit status {suite_exit}" if suite_exit and fail_on != "never" else ""
         past = None
         with faults.caught("the history could not be read"):
@@ -94,11 +98,12 @@ def command(
         event = _with_pull(event, forge, group, faults)
         reviewed = _reviewed(settings, group, past, event, base, faults)
         failing = reason_to_fail(reviewed.review, fail_on, suite_exit)
+        review = _with_reason(reviewed.review, suite_exit)
         if problems := [problem for problem in reviewed.review.analysis.problems if problem not in group.problems]:
             first = problems[0]
             where = f"{first.file}:{first.line}" if first.line else first.file
             faults.note(f"{plural(len(problems), 'part')} of the traces could not be used, first {where}: {first.message}")
-        tell(settings, reviewed.review, event, forge, wanted, failing, output, faults)
+        tell(settings, review, event, forge, wanted, failing, output, faults)
         if past is not None and remembering:
             remember(past, reviewed, event, faults)
     if faults.said:
@@ -133,6 +138,12 @@ def _group(settings: Settings, sources: Sequence[Path], event: Event | None, scr
 def _mixed(source: Path, folder: Path) -> bool:
     """Return whether an artifact lies in or around the project's own folder: templates, decisions and runs are believed."""
     return source.is_relative_to(folder) or folder.is_relative_to(source)
+
+
+def _with_reason(review: Review, suite_exit: int | None) -> Review:
+    """Return the review with a note where the suite failed by something that its tests do not show."""
+    reason = unexplained(review, suite_exit)
+    return msgspec.structs.replace(review, notes=(reason, *review.notes)) if reason else review
 
 
 def _speaking_for(event: Event | None, group: Group) -> Event | None:

@@ -23,18 +23,29 @@ def reason_to_fail(review: Review, fail_on: FailOn, suite_exit: int | None) -> s
     """
     if fail_on == "never":
         return ""
-    if suite_exit is not None and suite_exit not in _EXPLAINED:
-        return f"the suite ended with exit status {suite_exit}"
-    red = [cluster for cluster in review.analysis.clusters if cluster.seen != "fixed"]
-    if died := [leg for leg in review.legs if not leg.finished]:
+    red = _red(review)
+    died = [leg for leg in review.legs if not leg.finished]
+    reason = unexplained(review, suite_exit)
+    if died and (suite_exit is None or suite_exit in _EXPLAINED):
         return f"{plural(len(died), 'run')} did not finish"
-    if suite_exit and not red:
-        return "the suite failed, and not by a test"
+    if reason:
+        return reason
     if fail_on == "any":
         return f"{plural(len(red), 'root cause')} of failures" if red else ""
     counted = [cluster for cluster in red if cluster.muted is None and _counts(cluster, fail_on)]
     word = "new" if fail_on == "new" else "real"
     return f"{plural(len(counted), f'{word} root cause')}" if counted else ""
+
+
+def unexplained(review: Review, suite_exit: int | None) -> str:
+    """Return in a line that the suite failed by something that its tests do not show, "" where it did not."""
+    if suite_exit is not None and suite_exit not in _EXPLAINED:
+        return f"the suite ended with exit status {suite_exit}"
+    return "the suite failed, and not by a test" if suite_exit and not _red(review) else ""
+
+
+def _red(review: Review) -> list[Cluster]:
+    return [cluster for cluster in review.analysis.clusters if cluster.seen != "fixed"]
 
 
 def _counts(cluster: Cluster, fail_on: FailOn) -> bool:

@@ -74,6 +74,7 @@ def pull(head: object, **more: object) -> dict[str, object]:
         ({}, "give a command to run, or traces"),
         ({"INPUT_COMMAND": "pytest 'unclosed"}, "command: "),
         ({"INPUT_FAIL_ON": "sometimes"}, "fail-on: 'sometimes' is none of new, real, any, never"),
+        ({"INPUT_RESULT": "red"}, "result: 'red' is none of success, failure, cancelled, skipped"),
         ({"INPUT_PUBLISH": "yes"}, "publish: 'yes' is none of true, false"),
         ({"INPUT_SETTINGS": "keep_runs = 5\nPATH = /tmp"}, "settings: 'PATH = /tmp'"),
         ({"INPUT_SETTINGS": "x$(id) = 5"}, "settings: 'x$(id) = 5'"),
@@ -104,6 +105,22 @@ def test_whose_token_may_only_read(step, event, payload, actor, read_only):
     status, found, _ = step("start", payload, INPUT_COMMAND="pytest", GITHUB_EVENT_NAME=event, GITHUB_ACTOR=actor)
     assert status == 0
     assert found["read-only"] == read_only
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"LEGS": "4"}, True),
+        ({"LEGS": "4", "INPUT_PUBLISH": "false"}, False),
+        ({"LEGS": "4", "INPUT_COMMENT": "false"}, False),
+        ({"LEGS": "1"}, False),
+        ({"LEGS": ""}, False),
+    ],
+)
+def test_legs_that_would_write_over_each_other_are_told(step, given, told):
+    status, _, log = step("start", INPUT_COMMAND="pytest", **given)
+    assert status == 0
+    assert ("each leg of this matrix writes its report over" in log) == told
 
 
 @pytest.mark.parametrize("folder", [".", "..", "../workspace"])
@@ -251,6 +268,21 @@ def test_where_outputs_cannot_be_written_the_suite_decides_at_once(step, fail_on
 def test_the_result_of_the_job(step, fail_on, publish, suite, tests_failed, verdict, result):
     given = {"INPUT_FAIL_ON": fail_on, "INPUT_PUBLISH": publish, "EXIT_STATUS": suite}
     assert step("result", **given, TESTS_FAILED=tests_failed, VERDICT=verdict) == (result, {}, "")
+
+
+@pytest.mark.parametrize(
+    ("fail_on", "legs", "verdict", "result"),
+    [
+        ("any", "failure", "", 1),
+        ("any", "failure", "0", 1),
+        ("new", "failure", "0", 1),
+        ("never", "failure", "0", 0),
+        ("new", "success", "0", 0),
+        ("any", "skipped", "", 0),
+    ],
+)
+def test_a_leg_that_failed_is_not_forgiven_for_what_the_others_report(step, fail_on, legs, verdict, result):
+    assert step("result", INPUT_FAIL_ON=fail_on, INPUT_RESULT=legs, VERDICT=verdict) == (result, {}, "")
 
 
 def test_an_installation_that_fails_costs_the_report_only(step, tmp_path):

@@ -102,6 +102,18 @@ def test_matrix(project):
     assert len({run["group"] for run in project.history()}) == 1
 
 
+def test_legs_that_fail_before_their_tests_are_not_green(project):
+    pull = project.open_pull("topic", MENDED_STOCK)
+    install = "- run: python -m pip install --editable . pytest\n"
+    none = project.pull(pull, project.variant("matrix.yml", install, "- run: exit 1\n"))
+    one = project.pull(pull, project.variant("matrix.yml", install, '- run: test "${{ matrix.python }}" = 3.14\n'))
+
+    assert none.results["Root causes"] == one.results["Root causes"] == "failure"
+    assert only(project.server.state()["checks"])["conclusion"] == "failure"
+    body = plain(only(project.server.state()["comments"])["body"])
+    assert "the suite failed, and not by a test" in body
+
+
 def test_two_jobs_that_report_for_themselves_do_not_write_over_each_other(project):
     head, jobs, job = (WORKFLOWS / "tests.yml").read_text(encoding="utf-8").partition("jobs:\n")
     carts = job.replace("command: pytest\n", "command: pytest tests/test_cart.py\n")
