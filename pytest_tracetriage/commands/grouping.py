@@ -11,6 +11,7 @@ from pytest_tracetriage.collect.condense import run_record
 from pytest_tracetriage.collect.runs import is_run_folder, open_run
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.review import Leg
+from pytest_tracetriage.report.github.words import matrix
 from pytest_tracetriage.store.history.pieces import is_run
 
 if TYPE_CHECKING:
@@ -131,7 +132,7 @@ def missing_legs(group: Group, baseline: Baseline, job: str = "") -> list[str]:
     A `job` that reports for itself misses its own legs only.
     """
     here = {(run.context.ci.job, run.context.ci.leg) for _, run in group.current}
-    missing = [" ".join(part for part in leg if part) for leg in baseline.legs if _missed(leg, here, job)]
+    missing = [" ".join(filter(None, (leg[0], matrix(leg[1])))) for leg in baseline.legs if _missed(leg, here, job)]
     more = [f"and {len(missing) - LISTED} more"] if len(missing) > LISTED else []
     return [f"no run of {leg} was found, which {baseline.branch} has" for leg in missing[:LISTED]] + more
 

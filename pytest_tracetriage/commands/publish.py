@@ -99,7 +99,8 @@ def command(
         reviewed = _reviewed(settings, group, past, event, base, faults)
         failing = reason_to_fail(reviewed.review, fail_on, suite_exit)
         review = _with_reason(reviewed.review, suite_exit)
-        if problems := [problem for problem in reviewed.review.analysis.problems if problem not in group.problems]:
+        said = {problem.message for problem in group.problems} | set(review.notes)
+        if problems := [problem for problem in review.analysis.problems if problem.message not in said]:
             first = problems[0]
             where = f"{first.file}:{first.line}" if first.line else first.file
             faults.note(f"{plural(len(problems), 'part')} of the traces could not be used, first {where}: {first.message}")

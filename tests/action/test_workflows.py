@@ -114,6 +114,19 @@ def test_legs_that_fail_before_their_tests_are_not_green(project):
     assert "the suite failed, and not by a test" in body
 
 
+def test_a_leg_that_main_has_is_missed_in_the_comment_and_is_no_fault_of_the_traces(project):
+    project.push(project.commit(MENDED_STOCK), "matrix.yml")
+    pull = project.open_pull("topic", {"README.md": "second"})
+    workflow = project.variant(
+        "matrix.yml", "- run: python -m pip install --editable . pytest\n", '- run: test "${{ matrix.python }}" = 3.14\n'
+    )
+    ran = project.pull(pull, workflow)
+
+    assert ran.warnings == []
+    body = plain(only(project.server.state()["comments"])["body"])
+    assert "no run of tests python=3.10 was found, which main has" in body
+
+
 def test_two_jobs_that_report_for_themselves_do_not_write_over_each_other(project):
     head, jobs, job = (WORKFLOWS / "tests.yml").read_text(encoding="utf-8").partition("jobs:\n")
     carts = job.replace("command: pytest\n", "command: pytest tests/test_cart.py\n")

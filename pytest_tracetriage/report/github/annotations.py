@@ -105,7 +105,7 @@ def _annotation(place: Place, cause: Cause, title: str, lines: Sequence[str]) ->
 
 def _said(message: str) -> str:
     """Return a message that the runner passes on whole: what is too much goes from its middle."""
-    return message if len(message) <= SAID else f"{message[:1000]}\n...\n{message[1005 - SAID:]}"
+    return message if len(message) <= SAID else f"{message[:1000]}\n...\n{message[1005 - SAID :]}"
 
 
 def _data(text: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
@@ -132,7 +131,7 @@ def _bucket(bucket: Bucket, review: Review) -> dict[str, Any]:
 
 def _leg(leg: Leg) -> dict[str, Any]:
     return {
-        "name": shorten(" ".join(part for part in (leg.job, _matrix(leg.leg)) if part) or leg.run, 100),
+        "name": shorten(" ".join(part for part in (leg.job, words.matrix(leg.leg)) if part) or leg.run, 100),
         "python": shorten(leg.python, 40),
         "platform": shorten(leg.platform, 60),
         "tests": leg.totals.tests,
@@ -141,17 +140,6 @@ def _leg(leg: Leg) -> dict[str, Any]:
         "duration": words.duration(leg.duration),
         "finished": leg.finished,
     }
-
-
-def _matrix(leg: str) -> str:
-    """Return `os=linux, python=3.14` for the JSON of a matrix, and anything else as it is."""
-    try:
-        read = json.loads(leg) if leg else {}
-    except (ValueError, RecursionError):
-        return leg
-    if not isinstance(read, dict):
-        return leg
-    return ", ".join(f"{name}={value}" for name, value in read.items())
 
 
 def _kinds(causes: Sequence[Cause]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from typing import TYPE_CHECKING
 
@@ -108,3 +109,14 @@ def trend(review: Review) -> str:
 def legs(review: Review) -> str:
     """Return `4 shards`, or `6 jobs` where a matrix tells them apart."""
     return plural(len(review.legs), "job" if len({leg.leg for leg in review.legs}) > 1 else "shard")
+
+
+def matrix(leg: str) -> str:
+    """Return `os=linux, python=3.14` for the JSON of a matrix, and anything else as it is."""
+    try:
+        read = json.loads(leg) if leg else {}
+    except (ValueError, RecursionError):
+        return leg
+    if not isinstance(read, dict):
+        return leg
+    return ", ".join(f"{name}={value}" for name, value in read.items())
