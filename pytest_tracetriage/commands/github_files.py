@@ -15,7 +15,8 @@ def append(variable: str, text: str) -> None:
     """Append `text` to the file that an environment variable names; nothing where it names none. Raises OSError."""
     path = os.environ.get(variable)
     if path:
-        with open(path, "a", encoding="utf-8", errors="replace") as file:
+        # On Windows, too, a line ends as it was counted: the summary is cut to what GitHub takes.
+        with open(path, "a", encoding="utf-8", errors="replace", newline="\n") as file:
             file.write(text if text.endswith("\n") else text + "\n")
 
 
