@@ -69,7 +69,8 @@ def key(*, suite: bool, report: bool) -> str:
     wanted = hashlib.sha256((workflow.ROOT / "pyproject.toml").read_bytes())
     wanted.update(f"{sys.base_prefix}\0{workflow.home()}\0{inputs.text('extras')}".encode())
     what = "-".join(name for name, needed in (("suite", suite), ("report", report)) if needed)
-    machine = f"{platform.system()}-{platform.machine()}-{platform.python_version()}"
+    # A wheel for glibc does not run on musl, and images of both have the same Python at the same place.
+    machine = "-".join([platform.system(), platform.machine(), *filter(None, platform.libc_ver()), platform.python_version()])
     return f"tracetriage-{what}-{machine}-{wanted.hexdigest()[:16]}"
 
 

@@ -44,7 +44,10 @@ def hand_on(folders: list[Path], status: int) -> None:
     if folders:
         workflow.output(traces=str(gather(folders)), tests_failed=str(only_tests_failed(folders, status)).lower())
     else:
-        workflow.say("warning", "no run of pytest was recorded, so there is no report")
+        ended = f"the command ended with exit status {status}" + (", before its tests began" if status == 4 else "")
+        workflow.say(
+            "warning", f"no run of pytest was recorded, so there is no report, and an older comment stays as it is: {ended}"
+        )
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -137,6 +138,7 @@ def test_packages_are_kept_apart_by_what_they_are_for(step):
     leg = step("start", INPUT_COMMAND="pytest", INPUT_PUBLISH="false")[1]["key"]
     extra = step("start", INPUT_COMMAND="pytest", INPUT_EXTRAS="zstd")[1]["key"]
     assert len({both, leg, extra}) == 3
+    assert all(part in both for part in platform.libc_ver())  # what is built for one libc does not run on another
     assert both == step("start", INPUT_COMMAND="pytest")[1]["key"]
 
 
@@ -233,7 +235,10 @@ def test_only_the_runs_of_this_command_are_gathered(step):
 def test_a_suite_that_records_nothing_is_one_warning(step):
     _, found, log = step("suite", INPUT_COMMAND="python -c pass", RECORD="true")
     assert found == {"exit-status": "0"}
-    assert log == "::warning title=TraceTriage::no run of pytest was recorded, so there is no report\n"
+    nothing = "::warning title=TraceTriage::no run of pytest was recorded, so there is no report, and an older comment stays"
+    assert log == f"{nothing} as it is: the command ended with exit status 0\n"
+    _, _, log = step("suite", INPUT_COMMAND="python -c 'raise SystemExit(4)'", RECORD="true")
+    assert log == f"{nothing} as it is: the command ended with exit status 4, before its tests began\n"
 
 
 @pytest.mark.linux
