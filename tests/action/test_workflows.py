@@ -145,6 +145,8 @@ def test_two_jobs_that_report_for_themselves_do_not_write_over_each_other(projec
     assert len(told) == 2
     assert "3 of 4 tests fail from 1 cause: this PR brings it" in told[0]
     assert "1 test passes" in told[1]
+    assert "of `Tests / tests`" in told[0]
+    assert "of `Tests / moods`" in told[1]
     checks = {c["name"]: c["conclusion"] for c in state["checks"] if c["head_sha"] == pull.head_sha}
     assert checks == {"TraceTriage (Tests / tests)": "failure", "TraceTriage (Tests / moods)": "success"}
 

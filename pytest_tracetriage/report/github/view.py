@@ -109,6 +109,7 @@ def _frame(review: Review, causes: Sequence[Cause]) -> dict[str, Any]:
         "notes": [words.prose(note) for note in review.notes[:_NOTES]],
         "more_notes": max(0, len(review.notes) - _NOTES),
         "url": safe_url(review.url),
+        "workflow": shorten(review.workflow, 80),
         "buckets": [_bucket(bucket, review) for bucket in review.analysis.buckets[:5]],
         "legs": [_leg(leg) for leg in review.legs[:_LEGS]],
         "more_legs": max(0, len(review.legs) - _LEGS),
