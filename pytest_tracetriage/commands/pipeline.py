@@ -64,9 +64,13 @@ def analyse_run(settings: Settings, folder: Path, hooks: Any) -> Analysis:
     return with_notes(analyze(summary, told), notes)
 
 
+BESIDE = "tracetriage"
+"""What stands as the file of a problem that lies beside the traces: decisions that cannot be read, a plugin's fault."""
+
+
 def with_notes(analysis: Analysis, notes: list[str]) -> Analysis:
     """Return the analysis with what went wrong beside the traces among its problems."""
-    problems = tuple(Problem("tracetriage", 0, note) for note in notes)
+    problems = tuple(Problem(BESIDE, 0, note) for note in notes)
     return msgspec.structs.replace(analysis, problems=(*analysis.problems, *problems)) if notes else analysis
 
 

@@ -20,6 +20,7 @@ from pytest_tracetriage.commands.channels import Faults, Wanted, remember, tell
 from pytest_tracetriage.commands.event import Event, read_event
 from pytest_tracetriage.commands.grouping import group_of, worst_exit
 from pytest_tracetriage.commands.past import github_token, open_past
+from pytest_tracetriage.commands.pipeline import BESIDE
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.commands.verdict import FailOn, reason_to_fail, unexplained
@@ -99,8 +100,11 @@ def command(
         reviewed = _reviewed(settings, group, past, event, base, faults)
         failing = reason_to_fail(reviewed.review, fail_on, suite_exit)
         review = _with_reason(reviewed.review, suite_exit)
-        said = {problem.message for problem in group.problems} | set(review.notes)
-        if problems := [problem for problem in review.analysis.problems if problem.message not in said]:
+        problems = [problem for problem in review.analysis.problems if problem not in group.problems]
+        for problem in problems:
+            if problem.file == BESIDE:
+                faults.note(problem.message)
+        if problems := [problem for problem in problems if problem.file != BESIDE]:
             first = problems[0]
             where = f"{first.file}:{first.line}" if first.line else first.file
             faults.note(f"{plural(len(problems), 'part')} of the traces could not be used, first {where}: {first.message}")

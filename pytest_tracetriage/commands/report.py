@@ -11,6 +11,7 @@ import msgspec
 from pytest_tracetriage.commands.grouping import group_of, run_folders_in
 from pytest_tracetriage.commands.output import emit, terminal_text
 from pytest_tracetriage.commands.past import open_past
+from pytest_tracetriage.commands.pipeline import BESIDE
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.store.runs import encode_analysis, run_folders
@@ -44,10 +45,9 @@ def command(sources: tuple[Path, ...], style: str, base: str, history: str | Non
     past = open_past(settings, history)
     review = review_group(settings, group_of(folders), past, None, hooks, base).review
     emit(rendered(review, style, settings, output), output)
-    for problem in review.analysis.problems[:20]:
+    for problem in [problem for problem in review.analysis.problems if problem.file != BESIDE][:20]:
         click.echo(f"tracetriage: {problem.file}: {problem.message}", err=True)
-    told = {problem.message for problem in review.analysis.problems[:20]}  # what was noted before triage stands there too
-    for note in [note for note in review.notes if note not in told]:
+    for note in review.notes:
         click.echo(f"tracetriage: {note}", err=True)
     return 1 if review.analysis.totals.failures or review.analysis.totals.stuck else 0
 

@@ -58,6 +58,8 @@ class _Past:
     baseline: Baseline | None
     compared: bool
     workflow: str = ""
+    missing: tuple[str, ...] = ()
+    """A line for each leg of the base branch that is not here."""
     whole: bool = True
     """Whether all legs that the base branch has are here and came to their end: without one, nothing is known to be fixed."""
 
@@ -93,7 +95,7 @@ def review_group(
     else:
         evidence, frequencies = evidence_in(asked, condensed), {}
     passing = _passing(history, found, past, base, own)
-    notes += history.problems if history is not None else []
+    notes += [*past.missing, *(history.problems if history is not None else [])]
     standing = with_standing(found, past.base, evidence, frequencies, compared=past.compared, passing=passing)
     flaky = retried_only(retried, standing, frequencies)
     review = Review(
@@ -138,10 +140,9 @@ def _past(
     baseline = history.baseline(base, workflow=workflow, exclude=own) if base else None
     compared = baseline is not None or bool(history.baseline(base, exclude=own) if base else history.runs(limit=1))
     missing = missing_legs(group, baseline, job) if baseline is not None else []
-    notes += missing
     whole = not missing and all(run.status == "finished" for _, run in group.current)
     told = given(settings, known_clusters(everywhere, on_base, branch), hooks, notes)
-    return _Past(told, on_base, baseline, compared=compared, workflow=workflow, whole=whole)
+    return _Past(told, on_base, baseline, compared=compared, workflow=workflow, whole=whole, missing=tuple(missing))
 
 
 def _passing(history: History | None, found: Analysis, past: _Past, base: str, own: str) -> set[str]:

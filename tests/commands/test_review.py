@@ -232,6 +232,14 @@ def test_a_known_cause_that_grows_from_few_tests_to_many_is_new(empty, remembere
         assert reviewed(run)["by"]["TimeoutError"]["seen"] == "known"
 
 
+def test_decisions_that_cannot_be_read_are_told_once(empty, tracetriage):
+    path = empty / ".tracetriage" / "policy" / "aliases.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{", encoding="utf-8")
+    said = tracetriage("report", record(empty / "runs", 1, {A: "passed"})).err.splitlines()
+    assert [line.startswith(f"tracetriage: {path}: ") for line in said] == [True]
+
+
 def test_the_same_run_twice_is_told_and_counted_once(empty, tracetriage):
     one = record(empty / "one", 1, {A: PRICE})
     other = record(empty / "other", 1, {A: PRICE})

@@ -247,6 +247,15 @@ def test_a_fault_of_reporting_is_one_warning_and_decides_nothing(job, server, fa
     assert len(warnings(out)) == 1
 
 
+def test_decisions_that_cannot_be_read_are_named_as_what_they_are(job, server):
+    path = job.folder / ".tracetriage" / "policy" / "aliases.json"
+    path.parent.mkdir(parents=True)
+    path.write_text("{", encoding="utf-8")
+    _, out, _ = job.publish(record(job.folder / "traces", 1, {A: "passed"}))
+    (warning,) = warnings(out)
+    assert warning.startswith(f"::warning title=TraceTriage::{path}: ")
+
+
 def test_a_report_that_cannot_be_written_names_the_file(job, server):
     way = job.folder / "way"
     way.write_text("in the way", encoding="utf-8")
