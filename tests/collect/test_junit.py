@@ -3,7 +3,7 @@ from __future__ import annotations
 import tracemalloc
 
 import pytest
-from conftest import Endless, read
+from collect.conftest import Endless, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

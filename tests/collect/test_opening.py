@@ -7,7 +7,7 @@ import io
 import tracemalloc
 
 import pytest
-from conftest import Endless
+from collect.conftest import Endless
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -5,7 +5,7 @@ import math
 import tracemalloc
 
 import pytest
-from conftest import Endless, read
+from collect.conftest import Endless, read
 from hypothesis import given, settings
 from hypothesis import strategies as st
 

@@ -6,7 +6,7 @@ import json
 import re
 
 import pytest
-from conftest import STYLES, read
+from collect.conftest import STYLES, read
 from failing_suite import CAUSES, CRASHING, FILES, run, write
 
 from pytest_tracetriage.collect import junit, reportlog
