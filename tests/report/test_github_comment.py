@@ -359,3 +359,10 @@ def test_numbers_in_words():
         "2 h 05 min",
     ]
     assert often(Frequency(6, 43)) == "fails 14 % [7, 27] of runs"
+
+
+def test_a_project_in_a_folder_says_where_its_commands_are_typed():
+    text = comment(replace(review(NEW), prefix="services/@shop/"), "CI")
+    assert f"and see it fail in `services/@shop`: {COMMAND}" in text
+    assert "Run it locally in `services/@shop`: one test" in text
+    assert "Run it locally: one test" in comment(review(NEW), "CI")

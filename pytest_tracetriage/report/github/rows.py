@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 IN_A_COMMAND = 20
 _PLACE = 80
+_FOLDER = 200
 
 
 def row(cause: Cause, review: Review) -> dict[str, Any]:
@@ -62,12 +63,18 @@ def detail(cause: Cause, review: Review, listed: int, overrides: Path | None) ->
         "traceback": traceback(cluster),
         "why": [{"evidence": words.prose(why.evidence), "detail": why.detail} for why in cluster.why],
         "suspects": [_suspect(suspect, review) for suspect in cluster.suspects],
+        "folder": folder(review),
         "first": first_command(cluster),
         "command": pytest_command(typed, IN_A_COMMAND) if len(typed) > 1 else "",
         "listed": [shorten(test, NODEID) for test in cluster.tests[:listed]] if len(cluster.tests) > 1 else [],
         "more_tests": max(0, len(cluster.tests) - listed),
         "prompt": cluster_prompt(replace(cluster, tests=typed), cause.short, overrides) if typed else "",
     }
+
+
+def folder(review: Review) -> str:
+    """Return where in the repository the commands of a review are typed, "" for its root."""
+    return shorten(review.prefix.rstrip("/"), _FOLDER)
 
 
 def first_command(cluster: Cluster) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.report.github.places import link, look_at
-from pytest_tracetriage.report.github.rows import first_command
+from pytest_tracetriage.report.github.rows import first_command, folder
 from pytest_tracetriage.report.text import code_span, plural, shorten, unit
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def _look(cluster: Cluster, review: Review) -> str:
     place = _where(cluster, review)
     tests = plural(cluster.count, unit(cluster.tests))
     look = f"look at {place} ({tests})" if place else f"begin with the first cause ({tests})"
-    return f"{look}{_shown(cluster)}"
+    return f"{look}{_shown(cluster, review)}"
 
 
 def _again(cluster: Cluster, review: Review) -> str:
@@ -61,9 +61,10 @@ def _once_more(cluster: Cluster, review: Review) -> str:
     return again + (f"; if it stays here, look at {place}" if place else "")
 
 
-def _shown(cluster: Cluster) -> str:
+def _shown(cluster: Cluster, review: Review) -> str:
     command = first_command(cluster)
-    return f" and see it fail: {code_span(command)}" if command and len(command) <= _COMMAND else ""
+    where = f" in {code_span(folder(review))}" if folder(review) else ""
+    return f" and see it fail{where}: {code_span(command)}" if command and len(command) <= _COMMAND else ""
 
 
 def _where(cluster: Cluster, review: Review) -> str:
