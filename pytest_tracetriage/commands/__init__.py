@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib
+import io
+import os
 import sys
 from typing import Any
 
@@ -53,6 +55,7 @@ def main() -> None:
     from pytest_tracetriage.store.history.errors import HistoryError  # noqa: PLC0415
     from pytest_tracetriage.store.runs import StoreError  # noqa: PLC0415
 
+    _print_whatever_comes()
     try:
         result: Any = cli.main(standalone_mode=False, prog_name="tracetriage")
     except click.exceptions.Exit as stop:
@@ -73,3 +76,11 @@ def main() -> None:
         click.echo(f"tracetriage: {where}{error.strerror or error}", err=True)
         result = 2
     sys.exit(result if isinstance(result, int) else 0)
+
+
+def _print_whatever_comes() -> None:
+    """Let no character that the output's encoding lacks, as a pipe's on Windows, end a command. GitHub reads UTF-8."""
+    encoding = "utf-8" if os.environ.get("GITHUB_ACTIONS") == "true" else None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors="replace")

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 
 def emit(text: str | bytes, output: Path | None) -> None:
-    """Write `text` to a file or to standard output. Raises click.FileError (exit status 2)."""
+    """Write `text` to a file or to standard output. Bytes stay as they are. Raises click.FileError (exit status 2)."""
     if isinstance(text, bytes):
-        if output is not None:
-            try:
-                output.write_bytes(text)
-            except OSError as error:
-                raise click.FileError(str(output), error.strerror or str(error)) from None
+        if output is None:
+            click.echo(text if text.endswith(b"\n") else text + b"\n", nl=False)
             return
-        text = text.decode()
+        try:
+            output.write_bytes(text)
+        except OSError as error:
+            raise click.FileError(str(output), error.strerror or str(error)) from None
+        return
     text = text if text.endswith("\n") else text + "\n"
     if output is None:
         click.echo(text, nl=False, color=wants_colour())

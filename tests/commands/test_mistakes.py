@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
 import sys
 
 import pytest
+from commands.recorded import failure, record
 
 from pytest_tracetriage import __version__
 from pytest_tracetriage.commands import SUBCOMMANDS
@@ -92,6 +94,26 @@ def test_records_that_cannot_be_saved_are_not_half_a_run(shop, tracetriage, monk
     monkeypatch.setattr(os, "open", full)
     assert tracetriage("analyze", "--save", "log.jsonl").mistake.endswith("main.jsonl: No space left on device")
     assert run_folders(shop / ".tracetriage") == kept
+
+
+@pytest.mark.parametrize(
+    ("call", "github", "shown"),
+    [
+        (("report",), "", "d\u00e9j\u00e0 ?".encode("cp1252")),
+        (("report",), "true", "d\u00e9j\u00e0 \u2588".encode()),
+        (("report", "--format", "json"), "", "d\u00e9j\u00e0 \u2588".encode()),
+        (("history", "add", "nowhere \u2588"), "", b"'nowhere ?' does not exist"),
+    ],
+    ids=["text", "GitHub", "JSON", "mistake"],
+)
+def test_characters_that_the_output_lacks_end_no_command(empty, call, github, shown):
+    runs = empty / ".tracetriage" / "runs"
+    record(runs, 1, {"tests/t.py::t": failure("KeyError", "shop/a.py:f", "d\u00e9j\u00e0 \u2588")})
+    environment = {**os.environ, "PYTHONIOENCODING": "cp1252", "GITHUB_ACTIONS": github}
+    start = [sys.executable, "-c", "from pytest_tracetriage.commands import main; main()"]
+    done = subprocess.run([*start, *call], env=environment, capture_output=True, check=False)
+    assert b"Traceback" not in done.stderr
+    assert shown in done.stdout + done.stderr
 
 
 def test_settings_of_pytests_ini_are_heard(empty, tracetriage):
