@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from pytest_tracetriage.commands.reviewing import Reviewed
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.govern.forge.github import GitHubForge
-    from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.store.history.history import History
 
 BUDGET = 45.0
@@ -99,7 +98,7 @@ def command(
         event = _with_pull(event, forge, group, faults)
         reviewed = _reviewed(settings, group, past, event, base, faults)
         failing = reason_to_fail(reviewed.review, fail_on, suite_exit)
-        review = _with_reason(reviewed.review, suite_exit)
+        review = msgspec.structs.replace(reviewed.review, failed=unexplained(reviewed.review, suite_exit))
         problems = [problem for problem in review.analysis.problems if problem not in group.problems]
         for problem in problems:
             if problem.file == BESIDE:
@@ -143,12 +142,6 @@ def _group(settings: Settings, sources: Sequence[Path], event: Event | None, scr
 def _mixed(source: Path, folder: Path) -> bool:
     """Return whether an artifact lies in or around the project's own folder: templates, decisions and runs are believed."""
     return source.is_relative_to(folder) or folder.is_relative_to(source)
-
-
-def _with_reason(review: Review, suite_exit: int | None) -> Review:
-    """Return the review with a note where the suite failed by something that its tests do not show."""
-    reason = unexplained(review, suite_exit)
-    return msgspec.structs.replace(review, notes=(reason, *review.notes)) if reason else review
 
 
 def _speaking_for(event: Event | None, group: Group) -> Event | None:

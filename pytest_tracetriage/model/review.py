@@ -46,5 +46,7 @@ class Review(Struct, frozen=True):
     """Page of a tracked file at this commit, by its path; `#L12` may be appended."""
     prefix: str = ""
     """The folder of the project inside its repository, with a slash at its end; "" where they are the same."""
+    failed: str = ""
+    """How the suite failed by something that its tests do not show: `the suite ended with exit status 4`."""
     notes: tuple[str, ...] = ()
     """What could not be established, a line each: `the history could not be read: ...`."""

@@ -111,7 +111,7 @@ def test_legs_that_fail_before_their_tests_are_not_green(project):
     assert none.results["Root causes"] == one.results["Root causes"] == "failure"
     assert only(project.server.state()["checks"])["conclusion"] == "failure"
     body = plain(only(project.server.state()["comments"])["body"])
-    assert "the suite failed, and not by a test" in body
+    assert "The suite failed, and not by a test" in body
 
 
 def test_a_leg_that_main_has_is_missed_in_the_comment_and_is_no_fault_of_the_traces(project):

@@ -345,6 +345,9 @@ def test_failures_whose_traces_are_lost_are_not_forgiven(job, server, fail_on):
     (folder / "traces" / "main.jsonl").write_bytes(b"")
     code, _, err = job.publish(folder, "--fail-on", fail_on)
     assert (code, "not by a test" in err) == (1, True)
+    assert "\n### The suite failed, and not by a test; " in comments(server)[0]
+    (check,) = server.world.checks.values()
+    assert (check.title[:16], check.conclusion) == ("The suite failed", "failure")
 
 
 def test_a_broken_template_of_the_project_costs_the_comment_only(job, server):

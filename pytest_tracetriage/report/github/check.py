@@ -52,7 +52,7 @@ def check(review: Review, failing: bool, overrides: Path | None = None) -> Check
 
 def _clean(review: Review, shown: View) -> bool:
     totals = review.analysis.totals
-    whole = all(leg.finished for leg in review.legs) and totals.tests > 0
+    whole = all(leg.finished for leg in review.legs) and totals.tests > 0 and not review.failed
     return whole and not totals.failures and all(cause.again for cause in shown.causes)
 
 

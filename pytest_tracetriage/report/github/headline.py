@@ -24,6 +24,8 @@ def headline(review: Review, quote: Quote = code_span) -> str:
         parts.append(f"{died} of {legs(review)} did not finish")
     if any(cluster.category == "INTERRUPTED" for cluster in review.analysis.clusters):
         parts.append("the run was interrupted")
+    if review.failed:
+        parts.append(review.failed)
     if red:
         text = f"{_failing(review)} from {plural(len(red), 'cause')}{_kinds(red)}: {_verdict(review, red, fixed, quote)}"
     else:
