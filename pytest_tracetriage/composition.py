@@ -123,9 +123,10 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
 
         return remember_run(settings, folder, config.hook)
 
-    session = RunSession(
-        config, settings, redactor, run_folder, recorder, analyse, remember if settings.history_after_run else None
-    )
+    # A few tests run again are no run of the suite: they would stand in the history as its newest.
+    whole = not (config.option.tracetriage_rerun or config.option.tracetriage_select)
+    remembering = remember if settings.history_after_run and whole else None
+    session = RunSession(config, settings, redactor, run_folder, recorder, analyse, remembering)
     config.pluginmanager.register(session, "tracetriage-session")
     config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE), "tracetriage-summary")
 

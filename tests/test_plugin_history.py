@@ -52,6 +52,15 @@ def test_each_run_is_added_once(project, tmp_path, workers):
     assert "test_suite.py::test_red" in cluster["tests"]
 
 
+def test_tests_run_again_are_no_run_of_the_suite(project, tmp_path):
+    project()
+    (cluster,) = remembered(tmp_path)["clusters"]
+    assert project(f"--tracetriage-rerun={cluster['cluster']['id'][:8]}").returncode == 1
+    (tmp_path / "tests.txt").write_text("test_suite.py::test_red\n", encoding="utf-8")
+    assert project("--tracetriage-select=tests.txt").returncode == 1
+    assert len(remembered(tmp_path)["runs"]) == 1
+
+
 def test_a_history_that_cannot_be_written_is_one_line(project, tmp_path):
     (tmp_path / "taken").write_text("a file, not a folder", encoding="utf-8")
     done = project("-o", "tracetriage_history=taken")
