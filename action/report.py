@@ -9,6 +9,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import tempfile
 
 import inputs
 import workflow
@@ -34,6 +35,8 @@ _FORK = (
 def main() -> int:
     """Set `verdict`: the exit status that --fail-on asks for, "" where it is not known. Exit status always 0."""
     sources = list(filter(None, [os.environ.get("RECORDED", ""), *inputs.traces()]))
+    if os.environ.get("UNRECORDED"):  # the suite broke before its tests: that is what there is to tell
+        sources.append(tempfile.mkdtemp(prefix="no-traces-", dir=workflow.home()))
     if not sources:
         return 0  # the step before has said why
     read_only = os.environ.get("READ_ONLY") == "true"

@@ -40,14 +40,15 @@ def main() -> int:
 
 
 def hand_on(folders: list[Path], status: int) -> None:
-    """Set `traces` and `tests-failed`. Raises OSError."""
+    """Set `traces` and `tests-failed`, or `unrecorded` where the command broke before its tests. Raises OSError."""
     if folders:
         workflow.output(traces=str(gather(folders)), tests_failed=str(only_tests_failed(folders, status)).lower())
+    elif status:
+        before = ", before its tests began" if status == 4 else ""
+        workflow.say("warning", f"no run of pytest was recorded: the command ended with exit status {status}{before}")
+        workflow.output(unrecorded="true")
     else:
-        ended = f"the command ended with exit status {status}" + (", before its tests began" if status == 4 else "")
-        workflow.say(
-            "warning", f"no run of pytest was recorded, so there is no report, and an older comment stays as it is: {ended}"
-        )
+        workflow.say("warning", "no run of pytest was recorded, so there is no report, and an older comment stays as it is")
 
 
 def environment(given: Mapping[str, str]) -> dict[str, str]:

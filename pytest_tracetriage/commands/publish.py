@@ -87,6 +87,8 @@ def command(
         settings = open_project()
         event = read_event(os.environ)
         group = _group(settings, sources, event, Path(scratch), faults)
+        if not group.runs and not suite_exit:
+            raise NothingToTell(f"no run was found in {', '.join(map(str, sources)) or settings.folder}")
         event = _speaking_for(event, group)
         if suite_exit is None:  # the legs forgave their failing tests, as `fail_on` does not: nobody else remembers them
             suite_exit = max(worst_exit(group) or 0, int(legs_failed))
@@ -134,8 +136,6 @@ def _group(settings: Settings, sources: Sequence[Path], event: Event | None, scr
     group = group_of(folders)
     for problem in group.problems:
         faults.note(f"{problem.file}: {problem.message}")
-    if not group.runs:
-        raise NothingToTell(f"no run was found in {', '.join(map(str, sources)) or settings.folder}")
     return group
 
 

@@ -385,6 +385,17 @@ def test_a_file_name_that_is_no_text_is_one_warning(job):
     assert "\\udcff: a symbolic link" in done.stdout
 
 
+def test_a_suite_that_broke_before_its_tests_is_told(job, server, sha):
+    job.publish(record(job.folder / "green", 1, {A: "passed"}), "--suite-exit", 0)
+    (job.folder / "nothing").mkdir()
+    code, out, _ = job.publish(job.folder / "nothing", "--suite-exit", 4)
+    assert (code, warnings(out)) == (1, [])
+    (body,) = comments(server)
+    assert "### The suite ended with exit status 4; no tests were run" in body
+    (check,) = server.world.checks.values()
+    assert (check.head_sha, check.conclusion) == (sha, "failure")
+
+
 def test_outside_of_github_the_text_is_made_and_nobody_is_told(job, server, monkeypatch):
     monkeypatch.delenv("GITHUB_ACTIONS")
     code, _, err = job.publish(red(job), "--output", job.folder / "report.md")
