@@ -43,11 +43,11 @@ def hand_on(folders: list[Path], status: int) -> None:
     """Set `traces` and `tests-failed`, or `unrecorded` where the command broke before its tests. Raises OSError."""
     if folders:
         workflow.output(traces=str(gather(folders)), tests_failed=str(only_tests_failed(folders, status)).lower())
-    elif status:
+    elif status > 1:
         before = ", before its tests began" if status == 4 else ""
         workflow.say("warning", f"no run of pytest was recorded: the command ended with exit status {status}{before}")
         workflow.output(unrecorded="true")
-    else:
+    else:  # with 1, tests have failed whose traces are lost: nobody knows why
         workflow.say("warning", "no run of pytest was recorded, so there is no report, and an older comment stays as it is")
 
 

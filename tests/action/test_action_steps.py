@@ -234,9 +234,10 @@ def test_only_the_runs_of_this_command_are_gathered(step):
 
 def test_a_suite_that_records_nothing_is_one_warning(step):
     nothing = "::warning title=TraceTriage::no run of pytest was recorded"
-    _, found, log = step("suite", INPUT_COMMAND="python -c pass", RECORD="true")
-    assert found == {"exit-status": "0"}
-    assert log == f"{nothing}, so there is no report, and an older comment stays as it is\n"
+    for status in ("0", "1"):
+        _, found, log = step("suite", INPUT_COMMAND=f"python -c 'raise SystemExit({status})'", RECORD="true")
+        assert found == {"exit-status": status}
+        assert log == f"{nothing}, so there is no report, and an older comment stays as it is\n"
     _, found, log = step("suite", INPUT_COMMAND="python -c 'raise SystemExit(4)'", RECORD="true")
     assert found == {"exit-status": "4", "unrecorded": "true"}
     assert log == f"{nothing}: the command ended with exit status 4, before its tests began\n"

@@ -74,7 +74,8 @@ def died(*numbers):
         (review(FIXED, **PUSH), "All 812 tests pass: 1 is fixed"),
         (review(totals=Totals(tests=812, passed=800, skipped=12)), "None of 812 tests fails"),
         (review(retried=(FLAKY,)), "All 812 tests pass; 1 flaky cause passed when run again"),
-        (review(totals=Totals()), "No tests were run"),
+        (review(totals=Totals()), "Nothing was recorded"),
+        (review(totals=Totals(), legs=shards(0, 0, 1)), "No tests were run"),
         (review(MODULE, totals=Totals(errors=2, failures=2)), "2 modules cannot be collected from 1 cause: this PR brings it"),
         (
             review(NEW, MODULE, totals=Totals(tests=812, passed=794, failed=18, errors=2, failures=20)),

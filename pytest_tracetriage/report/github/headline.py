@@ -58,7 +58,7 @@ def _green(review: Review, *, whole: bool) -> str:
     if totals.failures:
         return plural(totals.failures, "failure")
     if not totals.tests:
-        return "no tests were run"
+        return "no tests were run" if review.legs else "nothing was recorded"
     if not whole:
         return f"none of the {plural(totals.tests, 'test')} that were recorded {'fails' if totals.tests == 1 else 'fail'}"
     if totals.passed >= totals.tests:
