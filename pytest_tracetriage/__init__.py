@@ -1,16 +1,18 @@
 """TraceTriage: from a red pytest run to a handful of root causes.
 
-`step` marks what an agent did from inside a test or the code under test; everything else is used through
-`pytest --tracetriage` and the `tracetriage` command.
+`step`, `span` and `metric` record what an agent did, what it called and what was measured, from inside a test or the code under
+test; everything else is used through `pytest --tracetriage` and the `tracetriage` command.
 """
 
 import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pytest_tracetriage.capture.spans.manual import span
+    from pytest_tracetriage.capture.spans.metrics import metric
     from pytest_tracetriage.capture.steps import step
 
-__all__ = ["step"]
+__all__ = ["metric", "span", "step"]
 __version__ = "0.1.0"
 
 # pytest marks a plugin's whole distribution for assertion rewriting, which compiles each module anew wherever bytecode
@@ -27,4 +29,12 @@ def __getattr__(name: str) -> object:
         from pytest_tracetriage.capture.steps import step  # noqa: PLC0415
 
         return step
+    if name == "span":
+        from pytest_tracetriage.capture.spans.manual import span  # noqa: PLC0415
+
+        return span
+    if name == "metric":
+        from pytest_tracetriage.capture.spans.metrics import metric  # noqa: PLC0415
+
+        return metric
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

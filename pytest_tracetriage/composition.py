@@ -14,12 +14,17 @@ from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key,
 from pytest_tracetriage.store.runs import StoreError, new_run_id, prepare_folder, read_analysis, run_folders
 
 if TYPE_CHECKING:
+    import argparse
+
     from pytest_tracetriage.capture.recorder import Recorder
+    from pytest_tracetriage.capture.session import Accounted
+    from pytest_tracetriage.capture.spans.weave_local import LocalWeave
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
     from pytest_tracetriage.model.run import Totals
 
 _PREFIX = "tracetriage_"
+_LOCAL_WEAVE: pytest.StashKey[LocalWeave] = pytest.StashKey()
 
 
 def switch_on(config: pytest.Config, *, recording: bool) -> None:
@@ -27,7 +32,7 @@ def switch_on(config: pytest.Config, *, recording: bool) -> None:
     if config.option.help or config.option.version:
         return
     try:
-        settings = _settings(config)
+        settings = _settings(config, config.option)
         redactor = _redactor(config, settings)
         if config.option.tracetriage_select or config.option.tracetriage_rerun:
             _select(config, settings, redactor)
@@ -37,9 +42,27 @@ def switch_on(config: pytest.Config, *, recording: bool) -> None:
         raise pytest.UsageError(f"tracetriage: {error}") from None
 
 
-def _settings(config: pytest.Config) -> Settings:
+def watch_imports(config: pytest.Config, option: argparse.Namespace) -> None:
+    """See from here on when the project imports weave or what it patches: its conftest files may be the first to."""
+    from pytest_tracetriage.capture.spans.weave_local import LocalWeave  # noqa: PLC0415
+
+    try:
+        settings = _settings(config, option)
+    except ConfigError:
+        return  # told when the plugin is switched on
+    if not settings.weave_project and not option.collectonly:
+        config.stash[_LOCAL_WEAVE] = weave = LocalWeave(settings.components)
+        config.add_cleanup(weave.stop)
+        weave.start()
+
+
+def _settings(config: pytest.Config, option: argparse.Namespace) -> Settings:
     overrides = {}
-    for text in config.option.override_ini or ():
+    if option.tracetriage_weave_project is not None:
+        overrides["weave_project"] = option.tracetriage_weave_project
+    if option.tracetriage_no_content:
+        overrides["no_content"] = "true"
+    for text in option.override_ini or ():
         key, _, value = text.partition("=")
         if key.startswith(_PREFIX):
             overrides[key[len(_PREFIX) :]] = value
@@ -86,6 +109,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     from pytest_tracetriage.capture.fixtures import FixtureWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.recorder import Recorder  # noqa: PLC0415
     from pytest_tracetriage.capture.session import WORKER_INPUT, RunSession  # noqa: PLC0415
+    from pytest_tracetriage.capture.spans.imports import ImportNotice  # noqa: PLC0415
     from pytest_tracetriage.origin import Project  # noqa: PLC0415
     from pytest_tracetriage.report.summary import TerminalSummary  # noqa: PLC0415
     from pytest_tracetriage.store.writer import Writer  # noqa: PLC0415
@@ -103,11 +127,15 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     project = Project(str(config.rootpath), config.getini("python_files"))
     exemplars = Exemplars(config, settings.traceback, _signature, forced_all=render_all)
     writer = Writer(run_folder / "traces", worker)
-    recorder = Recorder(config, writer, redactor, project, exemplars, worker)
+    recorder = Recorder(config, writer, redactor, project, exemplars, worker, content=not settings.no_content)
     config.pluginmanager.register(recorder, "tracetriage-recorder")
     for watch in (FixtureWatch(recorder), CollectionWatch(recorder), WarningWatch(recorder)):
         config.pluginmanager.register(watch)
     config.add_cleanup(recorder.close)
+    _weave(config, settings, redactor, recorder, run_folder, worker)
+    notice = ImportNotice("opentelemetry.trace", _watch_opentelemetry, recorder.note)
+    notice.start()
+    config.add_cleanup(notice.stop)
     if config.pluginmanager.hasplugin("timeout"):
         from pytest_tracetriage.capture.deadlines import DeadlineWatch  # noqa: PLC0415
 
@@ -126,9 +154,72 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     # A few tests run again are no run of the suite: they would stand in the history as its newest.
     whole = not (config.option.tracetriage_rerun or config.option.tracetriage_select)
     remembering = remember if settings.history_after_run and whole else None
-    session = RunSession(config, settings, redactor, run_folder, recorder, analyse, remembering)
+    session = RunSession(config, settings, redactor, run_folder, recorder, analyse, remembering, _account)
     config.pluginmanager.register(session, "tracetriage-session")
     config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE), "tracetriage-summary")
+
+
+def _watch_opentelemetry(module: Any) -> None:
+    from pytest_tracetriage.capture.spans.otel import watch  # noqa: PLC0415 - most projects never come here
+
+    watch(module)
+
+
+def _account(folder: Path, totals: Totals, analysis: Analysis | None) -> Accounted:
+    """Return what a finished run has spent and logged, and the analysis with it. A run without spans imports no later stage."""
+    from pytest_tracetriage.capture.session import Accounted  # noqa: PLC0415
+    from pytest_tracetriage.collect.presence import holds_spans  # noqa: PLC0415
+    from pytest_tracetriage.collect.totals import pass_rate  # noqa: PLC0415
+
+    if not holds_spans(folder):
+        return Accounted(analysis, pass_rate(totals))
+    from pytest_tracetriage.commands.accounts import accounts_of  # noqa: PLC0415
+    from pytest_tracetriage.triage.spending import with_spending  # noqa: PLC0415
+
+    found = accounts_of([folder])
+    analysis = with_spending(analysis, found.spent, found.tests) if analysis is not None else None
+    metrics = {**found.metrics, **pass_rate(totals)}
+    return Accounted(analysis, dict(sorted(metrics.items())), found.spent, found.note, found.trouble)
+
+
+def _weave(
+    config: pytest.Config, settings: Settings, redactor: Redactor, recorder: Recorder, run_folder: Path, worker: str
+) -> None:
+    """Connect weave: with the cloud where a project is set and it answers, else locally."""
+    from pytest_tracetriage.capture.spans.weave_local import LocalWeave  # noqa: PLC0415
+
+    if settings.weave_project:
+        from pytest_tracetriage.capture.context import read_ci, read_git  # noqa: PLC0415
+        from pytest_tracetriage.capture.items import ItemFacts  # noqa: PLC0415
+        from pytest_tracetriage.capture.spans.weave_cloud import CloudWeave  # noqa: PLC0415
+
+        def trouble(text: str) -> None:
+            recorder.trouble = recorder.trouble or text
+
+        facts, ci = ItemFacts(redactor), read_ci(os.environ, settings.leg)
+        commit = ci.head or read_git(settings.rootdir, os.environ).commit
+        attributes = {"run": run_folder.name, "worker": worker, "commit": commit, "pull_request": ci.pull_request}
+        cloud = CloudWeave(
+            settings.weave_project, settings.components, redactor, lambda item: facts.names(item)[0], run_folder, worker,
+            {key: text for key, text in attributes.items() if text}, trouble, content=not settings.no_content,
+        )  # fmt: skip
+        unreachable = cloud.connect()
+        if not unreachable:
+            config.pluginmanager.register(cloud, "tracetriage-weave")
+            recorder.before_close = cloud.stop
+            config.add_cleanup(cloud.close)
+            return
+        recorder.trouble = f"weave_project = {settings.weave_project}: traces are kept locally only: {unreachable}"
+    local = config.stash.get(_LOCAL_WEAVE, None)
+    if local is None:
+        local = LocalWeave(settings.components)
+        local.start()
+
+    def stop() -> None:
+        local.stop()
+        recorder.trouble = recorder.trouble or local.problem
+
+    recorder.before_close = stop
 
 
 def _signature(failure: Any) -> str:

@@ -18,6 +18,11 @@ if TYPE_CHECKING:
     from pytest_tracetriage.model.analysis import Owner
 
 OWNERS: tuple[Owner, ...] = ("product", "test", "agent", "infrastructure")
+COMPONENTS = ("Tester", "Triage", "Fixer", "Verifier")
+"""What components of an agent are called, unless the project says otherwise."""
+
+PATTERNS = ("type", "message", "file", "component", "step")
+"""What a rule of the project may look at."""
 
 
 class ConfigError(Exception):
@@ -36,13 +41,18 @@ class Option:
 
 @dataclass(frozen=True)
 class CustomRule:
-    """A category rule of the project: every pattern given must be found (`re.search`) for it to match."""
+    """A category rule of the project: every pattern given must be found (`re.search`) for it to match.
+
+    One with `component` or `step` (a span's name) is of failing steps: there, `type` and `message` are of what the step says.
+    """
 
     category: str
     owner: Owner
     type: str = ""
     message: str = ""
     file: str = ""
+    component: str = ""
+    step: str = ""
 
 
 @dataclass(frozen=True)
@@ -58,6 +68,9 @@ class Settings:
     history: str = ""
     history_after_run: bool = False
     leg: str = ""
+    weave_project: str = ""
+    no_content: bool = False
+    components: tuple[str, ...] = COMPONENTS
 
 
 def _text(value: object) -> str:
@@ -93,31 +106,40 @@ def _choice(*allowed: str) -> Callable[[object], str]:
     return parse
 
 
-def _names(value: object) -> tuple[str, ...]:
-    items = value.replace(",", " ").split() if isinstance(value, str) else value
-    if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item for item in items):
-        raise ValueError("a list of module names")
-    return tuple(items)
+def _names(kind: str) -> Callable[[object], tuple[str, ...]]:
+    def parse(value: object) -> tuple[str, ...]:
+        items = value.replace(",", " ").split() if isinstance(value, str) else value
+        if not isinstance(items, list | tuple) or not all(isinstance(item, str) and item for item in items):
+            raise ValueError(f"a list of {kind}")
+        return tuple(items)
+
+    return parse
+
+
+def _weave_project(value: object) -> str:
+    entity, slash, project = value.strip().partition("/") if isinstance(value, str) else ("", "", "")
+    if not slash or not entity or not project or "/" in project or any(sign.isspace() for sign in entity + project):
+        raise ValueError("ENTITY/PROJECT")
+    return f"{entity}/{project}"
 
 
 def _rules(value: object) -> tuple[CustomRule, ...]:
     import re  # noqa: PLC0415 - only projects with rules of their own need it
 
-    allowed = "tables with category, owner (" + ", ".join(OWNERS) + ") and at least one pattern of type, message, file"
+    allowed = "tables with category, owner (" + ", ".join(OWNERS) + ") and at least one pattern of " + ", ".join(PATTERNS)
     if not isinstance(value, list):
         raise ValueError(allowed)
     rules = []
     for item in value:
-        patterns = ("type", "message", "file")
         if (
             not isinstance(item, dict)
             or not all(isinstance(text, str) and text for text in item.values())
-            or not {"category", "owner"} <= item.keys() <= {"category", "owner", *patterns}
+            or not {"category", "owner"} <= item.keys() <= {"category", "owner", *PATTERNS}
             or item["owner"] not in OWNERS
-            or not any(key in item for key in patterns)
+            or not any(key in item for key in PATTERNS)
         ):
             raise ValueError(allowed)
-        for key in patterns:
+        for key in PATTERNS:
             try:
                 re.compile(item.get(key, ""))
             except re.error as error:
@@ -135,7 +157,7 @@ OPTIONS = (
         _choice("auto", "exemplar", "all"),
         "which tracebacks pytest renders: auto (the first of each signature, unless asked for more), exemplar, all",
     ),
-    Option("plugins", (), _names, "modules with pytest_tracetriage_* hooks that the tracetriage command loads"),
+    Option("plugins", (), _names("module names"), "modules with pytest_tracetriage_* hooks that the tracetriage command loads"),
     Option(
         "history",
         "",
@@ -144,6 +166,14 @@ OPTIONS = (
     ),
     Option("history_after_run", False, _switch, "whether each run is added to the history when it ends"),
     Option("leg", "", _text, "what tells this job from the others of its matrix"),
+    Option(
+        "weave_project",
+        "",
+        _weave_project,
+        "where Weave's cloud keeps a copy of the traces: ENTITY/PROJECT; the default is nowhere",
+    ),
+    Option("no_content", False, _switch, "whether spans keep shapes only of what went in and came out, and no text"),
+    Option("components", COMPONENTS, _names("names"), "what components of an agent are called; spans of theirs carry the name"),
     Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables"),
 )
 INI_OPTIONS = tuple(option for option in OPTIONS if option.name != "rules")

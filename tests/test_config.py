@@ -26,6 +26,8 @@ def test_defaults(project, tmp_path):
     settings = project()
     assert settings.folder == tmp_path / ".tracetriage"
     assert (settings.keep_runs, settings.traceback, settings.plugins, settings.rules) == (20, "auto", (), ())
+    assert (settings.weave_project, settings.no_content) == ("", False)
+    assert settings.components == ("Tester", "Triage", "Fixer", "Verifier")
 
 
 def test_each_place_wins_over_the_next(project):
@@ -55,6 +57,16 @@ def test_the_folder_may_be_absolute_or_at_home(project, tmp_path, monkeypatch):
 def test_plugins_are_a_list_or_words(project):
     assert project('plugins = ["a.b", "c"]').plugins == ("a.b", "c")
     assert project(overrides={"plugins": "a.b, c"}).plugins == ("a.b", "c")
+
+
+def test_components_are_a_list_or_words(project):
+    assert project('components = ["Planner", "Coder"]').components == ("Planner", "Coder")
+    assert project(overrides={"components": "Planner, Coder"}).components == ("Planner", "Coder")
+
+
+def test_a_project_of_weave(project):
+    assert project('weave_project = " team/project "').weave_project == "team/project"
+    assert project("no_content = true").no_content is True
 
 
 def test_rules(project):
@@ -88,13 +100,18 @@ WRONG = [
     ("plugins", "3", "a list of module names"),
     ("plugins", '["a", 3]', "a list of module names"),
     ("plugins", '[""]', "a list of module names"),
+    ("weave_project", '"project"', "ENTITY/PROJECT"),
+    ("weave_project", '"a/b/c"', "ENTITY/PROJECT"),
+    ("weave_project", "3", "ENTITY/PROJECT"),
+    ("no_content", '"perhaps"', "true or false"),
+    ("components", "3", "a list of names"),
     ("rules", "3", "tables with category, owner (product, test, agent, infrastructure)"),
     ("rules", "[3]", "tables with category, owner"),
     ("rules", '[{category = "X", owner = "nobody", type = "a"}]', "tables with category, owner"),
     (
         "rules",
         '[{category = "X", owner = "test"}]',
-        "tables with category, owner (product, test, agent, infrastructure) and at least one pattern of type, message, file",
+        "tables with category, owner (product, test, agent, infrastructure) and at least one pattern of type, message, file,",
     ),
     ("rules", '[{category = "X", owner = "test", type = "a", colour = "b"}]', "tables with category, owner"),
     ("rules", '[{category = "X", owner = "test", message = 3}]', "tables with category, owner"),
@@ -127,7 +144,7 @@ def test_an_error_says_where_the_value_stands(project, more, start):
 
 
 def test_a_setting_that_does_not_exist(project):
-    with pytest.raises(ConfigError, match=r"tool\.tracetriage\.keep_run: no such setting; there are dir, history,"):
+    with pytest.raises(ConfigError, match=r"tool\.tracetriage\.keep_run: no such setting; there are components, dir, history,"):
         project("keep_run = 3")
 
 

@@ -73,7 +73,7 @@ def test_an_absolute_folder(tmp_path):
             {"pyproject.toml": "[tool.tracetriage]\nkeep_run = 3\n"},
             {},
             [],
-            "pyproject.toml: tool.tracetriage.keep_run: no such setting; there are dir, history, history_after_run, keep_runs,",
+            "pyproject.toml: tool.tracetriage.keep_run: no such setting; there are components, dir, history,",
         ),
         ({"pyproject.toml": "[tool]\ntracetriage = 1\n"}, {}, [], "pyproject.toml: tool.tracetriage = 1: expected a table"),
         (
@@ -148,11 +148,22 @@ def test_switching_on(tmp_path, files, env, on):
     assert ("TraceTriage: 1 test, no failures" in result.out) is on
 
 
+@pytest.mark.parametrize(("args", "kept"), [([], True), (["--tracetriage-no-content"], False)])
+def test_a_flag_is_a_setting_of_the_command_line(tmp_path, args, kept):
+    code = "from pytest_tracetriage.capture.spans.sink import connected\ndef test_a(): assert connected().content is {}\n"
+    suite = Suite(tmp_path, {"pytest.ini": "[pytest]\ntracetriage_no_content = false\n"}, test_a=code.format(kept))
+
+    assert suite.run(*args).counts == {"passed": 1}
+
+
 def test_help_and_version_record_nothing(tmp_path):
     suite = Suite(tmp_path, test_a=GREEN)
     told = suite.run("--help").out
 
     assert "--tracetriage-rerun=CLUSTER" in told
-    assert "tracetriage_keep_runs" in told
+    assert "--tracetriage-weave-project=ENTITY/PROJECT" in told
+    assert "--tracetriage-no-content" in told
+    for option in config.INI_OPTIONS:
+        assert f"tracetriage_{option.name}" in told
     assert suite.run("--version").ret == 0
     assert not suite.folder.exists()

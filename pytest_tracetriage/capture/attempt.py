@@ -20,7 +20,6 @@ class Attempt:
     fixtures: dict[str, float] | None = None
     sections: tuple[tuple[str, str], ...] = ()
     signatures: tuple[str, ...] = ()
-    spans = 0
     last_call: Failure | None = None
     subtest = ""
     failed_subtests = 0

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from pytest_tracetriage.capture import steps
 from pytest_tracetriage.capture.attempt import Attempt
 from pytest_tracetriage.capture.exceptions import ExceptionWalker
 from pytest_tracetriage.capture.failures import SIMPLE_PHASES, describe
 from pytest_tracetriage.capture.items import ItemFacts
 from pytest_tracetriage.capture.reports import PassingWatch, ReportWatch, another_reporter
-from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Source, Span, Start, Trace
+from pytest_tracetriage.capture.spans.sink import SpanSink
+from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Source, Start, Trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +33,10 @@ if TYPE_CHECKING:
 _NOTHING: dict[str, float] = {}
 
 
+def _nothing() -> None:
+    """Close nothing."""
+
+
 class Recorder:
     """Knows the running attempt and writes what became of it. `worker` names the process: `main`, or xdist's `gw0`."""
 
@@ -44,6 +48,8 @@ class Recorder:
         project: Project,
         exemplars: Exemplars,
         worker: str,
+        *,
+        content: bool = True,
     ) -> None:
         self.writer = writer
         self.redactor = redactor
@@ -67,11 +73,15 @@ class Recorder:
         self._facts = ItemFacts(redactor)
         self._walker = ExceptionWalker(project.locate, self._keep_source, redactor)
         self._dead = False
+        self._inherited = ""
         self._watching = False
         self._passing = PassingWatch(self)
         if hasattr(os, "register_at_fork"):
             os.register_at_fork(after_in_child=self._forked)
-        steps.connect(self._begin_step, self._end_step)
+        self.spans = SpanSink(writer, redactor, worker, self._running, self.note, content=content)
+        self.spans.connect()
+        self.before_close: Callable[[], None] = _nothing
+        """Called when the last spans can be written."""
         if another_reporter(config):
             self.watch_reports()
         else:
@@ -187,7 +197,8 @@ class Recorder:
         """Stop recording and remove the start slot."""
         self.finish()
         self._dead = True
-        steps.connect(None, None)
+        self.before_close()
+        self.spans.disconnect()
         if not self.is_child:
             self.writer.close()
 
@@ -277,27 +288,18 @@ class Recorder:
     def _keep_source(self, source: Source) -> None:
         self.writer.write(msgspec.structs.replace(source, text=self.redactor(source.text)))
 
-    # -- forks and steps ---------------------------------------------------------------------------------------------
+    # -- forks and spans ---------------------------------------------------------------------------------------------
 
     def _forked(self) -> None:
         # A child that was forked before its test's setup runs the test (pytest-forked) and must write it. A child that a
-        # test forked for itself must not.
+        # test forked for itself must not; what it does still belongs to the test.
         self.is_child = True
         attempt = self.attempt
         if attempt is None or attempt.phases:
             self._dead = True
+            self._inherited = attempt.trace if attempt is not None else ""
             self.attempt = None
 
-    def _begin_step(self, _step: steps.step) -> tuple[str, str] | None:
+    def _running(self) -> str:
         attempt = self.attempt
-        if attempt is None:
-            return None
-        attempt.spans += 1
-        process = f"p{os.getpid()}-" if self.is_child else ""
-        return attempt.trace, f"{attempt.trace}.{process}{attempt.spans}"
-
-    def _end_step(self, span: Span) -> None:
-        try:
-            self.writer.write(self.redactor.struct(span, Span))
-        except Exception as error:
-            self.note(error)
+        return attempt.trace if attempt is not None else self._inherited

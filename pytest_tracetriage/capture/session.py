@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -26,18 +27,29 @@ if TYPE_CHECKING:
     from pytest_tracetriage.capture.recorder import Recorder
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
-    from pytest_tracetriage.model.run import Totals
+    from pytest_tracetriage.model.run import Figure, Spent, Totals
     from pytest_tracetriage.redact import Redactor
 
 WORKER_INPUT = "tracetriage"
 _WORKER_CRASH = "crashed while running"
 
 
+@dataclass(frozen=True)
+class Accounted:
+    """What a finished run has logged and spent, and its analysis with it. `note` says why nothing has a price."""
+
+    analysis: Analysis | None
+    metrics: dict[str, Figure]
+    spent: tuple[Spent, ...] = ()
+    note: str = ""
+    trouble: str = ""
+
+
 class RunSession:
     """Hooks of the process that owns the run.
 
     `analyse` turns the finished run's folder into totals and an analysis; `remember` adds it to the history, where the settings
-    say so, and returns what went wrong.
+    say so, and returns what went wrong; `account` adds what the run has spent and logged.
     """
 
     def __init__(
@@ -49,10 +61,12 @@ class RunSession:
         recorder: Recorder,
         analyse: Callable[[Path], tuple[Totals, Analysis | None]],
         remember: Callable[[Path], str] | None = None,
+        account: Callable[[Path, Totals, Analysis | None], Accounted] | None = None,
     ) -> None:
         self.recorder = recorder
         self.analysis: Analysis | None = None
         self.totals: Totals | None = None
+        self.accounted: Accounted | None = None
         self.trouble = ""
         self.run_folder = run_folder
         self._config = config
@@ -60,6 +74,7 @@ class RunSession:
         self._redactor = redactor
         self._analyse = analyse
         self._remember = remember
+        self._account = account
         self._workers: dict[str, Worker] = {}
         self._crashed = 0
         self._run = Run(schema=RUN_SCHEMA, id=run_folder.name, status="running", started=time.time())
@@ -130,6 +145,7 @@ class RunSession:
         status: RunStatus = "interrupted" if int(exitstatus) == int(pytest.ExitCode.INTERRUPTED) else "finished"
         try:
             self.totals, self.analysis = self._analyse(self.run_folder)
+            self._take_account(self.totals)
             for problem in self.analysis.problems if self.analysis is not None else ():
                 self.trouble = self.trouble or f"{problem.file}: {problem.message}"
             trouble = self.warning()
@@ -139,6 +155,8 @@ class RunSession:
                 finished=time.time(),
                 exit_status=int(exitstatus),
                 totals=self.totals,
+                metrics=self.accounted.metrics if self.accounted is not None else {},
+                spent=self.accounted.spent if self.accounted is not None else (),
                 workers=tuple(self._workers[name] for name in sorted(self._workers)),
                 problems=(trouble,) if trouble else (),
             )
@@ -154,6 +172,16 @@ class RunSession:
                 self._config.hook.pytest_tracetriage_notify(analysis=self.analysis)
             except Exception as error:
                 self.trouble = self.trouble or f"pytest_tracetriage_notify raised {type(error).__name__}: {error}"
+
+    def _take_account(self, totals: Totals) -> None:
+        if self._account is None:
+            return
+        try:
+            self.accounted = self._account(self.run_folder, totals, self.analysis)
+            self.analysis = self.accounted.analysis
+            self.trouble = self.trouble or self.accounted.trouble
+        except Exception as error:
+            self._note(error)
 
     def warning(self) -> str:
         """Return the one line that says what went wrong inside TraceTriage, "" when nothing did."""

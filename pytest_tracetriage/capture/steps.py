@@ -7,14 +7,16 @@ from __future__ import annotations
 
 import functools
 import time
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
+from pytest_tracetriage.capture.spans.sink import connected
 from pytest_tracetriage.model.trace import Span, StepOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
+
+    from pytest_tracetriage.capture.spans.sink import SpanSink
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -22,16 +24,6 @@ R = TypeVar("R")
 OUTCOMES: tuple[StepOutcome, ...] = get_args(StepOutcome)
 MAX_STOP_REASON = 256
 MAX_RATIONALE = 10 * 1024
-
-_current: ContextVar[step | None] = ContextVar("tracetriage_step", default=None)
-_sink: Callable[[step], tuple[str, str] | None] | None = None
-_write: Callable[[Span], None] | None = None
-
-
-def connect(begin: Callable[[step], tuple[str, str] | None] | None, write: Callable[[Span], None] | None) -> None:
-    """Tell where steps go: `begin` gives (trace id, span id) of a step that starts, or None outside a test."""
-    global _sink, _write
-    _sink, _write = begin, write
 
 
 class step:  # noqa: N801 - reads as a verb at the call site
@@ -55,8 +47,8 @@ class step:  # noqa: N801 - reads as a verb at the call site
         self.stop_reason = ""
         self.rationale = ""
         self._outcome: StepOutcome | None = None
-        self._ids: tuple[str, str] | None = None
-        self._parent = ""
+        self._sink: SpanSink | None = None
+        self._trace = self._id = self._parent = ""
         self._token: Any = None
         self._start = self._clock = 0.0
 
@@ -74,22 +66,24 @@ class step:  # noqa: N801 - reads as a verb at the call site
 
     def __enter__(self) -> step:
         self._start, self._clock = time.time(), time.perf_counter()
-        self._ids = _sink(self) if _sink is not None else None
-        parent = _current.get()
-        same_trace = parent is not None and parent._ids and self._ids and parent._ids[0] == self._ids[0]
-        self._parent = parent._ids[1] if same_trace and parent and parent._ids else ""
-        self._token = _current.set(self)
+        sink = connected()
+        self._trace = sink.trace() if sink is not None else ""
+        if sink is not None and self._trace:
+            self._sink, self._id = sink, sink.new_id()
+            self._parent = sink.parent(self._trace)
+            self._token = sink.enter(self._trace, self._id)
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        _current.reset(self._token)
-        if self._ids is None or _write is None:
+        sink, self._sink = self._sink, None
+        if sink is None:
             return
+        sink.leave(self._token)
         outcome = self._outcome or ("failed" if exc is not None else "success")
-        _write(
+        sink.write(
             Span(
-                id=self._ids[1],
-                trace=self._ids[0],
+                id=self._id,
+                trace=self._trace,
                 name=self.name,
                 start=self._start,
                 duration=time.perf_counter() - self._clock,

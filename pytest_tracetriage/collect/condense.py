@@ -60,6 +60,7 @@ def run_record(run: Run) -> RunRecord:
         platform=run.context.platform,
         environment=environment(run.context),
         exit_status=run.exit_status,
+        metrics={name: figure.value for name, figure in run.metrics.items()},
     )
 
 

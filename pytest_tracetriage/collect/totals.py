@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.model.run import Totals
+from pytest_tracetriage.model.run import PASS_RATE, Figure, Totals
 from pytest_tracetriage.model.trace import FAILING
 
 if TYPE_CHECKING:
@@ -46,6 +46,11 @@ def totals_of(outcomes: Mapping[Outcome, int]) -> Totals:
     """Return the totals of tests of which none failed or was run again, from how many ended how."""
     counts = {_COUNTED[outcome]: number for outcome, number in outcomes.items()}
     return Totals(tests=sum(outcomes.values()), **counts)
+
+
+def pass_rate(totals: Totals) -> dict[str, Figure]:
+    """Return the share of tests that passed, in [0, 1], as a metric under its name; nothing where no test ran."""
+    return {PASS_RATE: Figure(totals.passed / totals.tests, "ratio", totals.tests)} if totals.tests else {}
 
 
 def count_run(folder: Path) -> tuple[Totals, bool]:

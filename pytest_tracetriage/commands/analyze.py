@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from pytest_tracetriage.commands import pipeline
+from pytest_tracetriage.commands.accounts import accounts_of
+from pytest_tracetriage.commands.grouping import run_folders_in
 from pytest_tracetriage.commands.output import emit, terminal_text
 from pytest_tracetriage.commands.project import given, load_extensions, open_project, read_history
 from pytest_tracetriage.report.markdown import analysis_markdown
 from pytest_tracetriage.store.runs import encode_analysis, run_folders
 from pytest_tracetriage.triage.analyze import analyze
+from pytest_tracetriage.triage.spending import with_spending
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -83,7 +86,9 @@ def analyse_sources(
     notes: list[str] = []
     told = given(settings, history.known(), hooks, notes)
     summary = _with_bar(todo, lambda progress: pipeline.read(todo, formats, history.watch(), progress))
-    analysis = pipeline.with_notes(analyze(summary, told), notes)
+    spent = accounts_of(run_folders_in(source for source in sources if source.is_dir()))
+    notes += [spent.trouble] if spent.trouble else []
+    analysis = pipeline.with_notes(with_spending(analyze(summary, told), spent.spent, spent.tests), notes)
     if trouble := pipeline.notify(hooks, analysis):
         click.echo(f"tracetriage: warning: {trouble}", err=True)
     return analysis, bool(todo.parts) or bool(todo.runs)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pytest_tracetriage.report import terminal
+from pytest_tracetriage.report.spent import spent_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,5 +80,6 @@ def terminal_text(analysis: Analysis, verbosity: int, output: Path | None) -> st
             "red bold" if analysis.totals.failures else "green bold",
         ),
     )
-    lines = [head, *terminal.body(analysis, columns, verbosity), *terminal.problems(analysis)]
+    paid: list[Line] = [((f"LLM: {spent_text(analysis.spent)}", ""),)] if analysis.spent else []
+    lines = [head, *terminal.body(analysis, columns, verbosity), *paid, *terminal.problems(analysis)]
     return styled(lines, colour=colour)

@@ -35,7 +35,7 @@ CHUNK = 32 * 1024 * 1024
 
 @dataclass(frozen=True)
 class Part:
-    """A piece of work: bytes `start` to `end` (0: to its end) of one file."""
+    """A piece of work: bytes `start` to `end` (0: to its end) of one file. Ids of traces are unique in `run`."""
 
     path: str
     format: str
@@ -43,6 +43,7 @@ class Part:
     source: Source
     start: int = 0
     end: int = 0
+    run: str = ""
 
 
 @dataclass(frozen=True)
@@ -122,13 +123,13 @@ def _plan_run(folder: Path, parts: list[Part], ready: Summary, *, running: bool)
     )
     ready.sources[f"{folder.resolve()}"] = source
     for trace_file in files.traces:
-        _split(trace_file, "tracetriage", source, parts)
+        _split(trace_file, "tracetriage", source, identity, parts)
     dead = [] if running else runs.unfinished(files)
     if dead:
         shard = f"{folder.resolve()}#unfinished"
-        late = merge(ready, summarize(dead, shard, source))
+        late = merge(ready, summarize(dead, shard, source, run=identity))
         late.sources.pop(shard)
-        ready.signatures, ready.totals, ready.sources = late.signatures, late.totals, late.sources
+        ready.signatures, ready.totals, ready.sources, ready.red = late.signatures, late.totals, late.sources, late.red
     return [identity]
 
 
@@ -148,11 +149,11 @@ def _plan_file(path: Path, formats: Sequence[Format], forced: str, parts: list[P
         return _problem(ready, path, f"of no known format ({names}); say which with --from FORMAT")
     source = Source(id=path.name, format=found.name, path=str(path))
     ready.sources[str(path.resolve())] = source
-    _split(path, found.name, source, parts)
+    _split(path, found.name, source, str(path), parts)
     return None
 
 
-def _split(path: Path, format_name: str, source: Source, parts: list[Part]) -> None:
+def _split(path: Path, format_name: str, source: Source, run: str, parts: list[Part]) -> None:
     """Add a file as parts: plain files of our own in pieces that end with a line, others whole."""
     resolved = str(path.resolve())
     try:
@@ -164,13 +165,13 @@ def _split(path: Path, format_name: str, source: Source, parts: list[Part]) -> N
         stat = None
     etag = f"{stat.st_size}-{stat.st_mtime_ns}" if stat is not None else ""
     if not own or stat is None or stat.st_size <= CHUNK:
-        parts.append(Part(str(path), format_name, f"{resolved}@{etag}", source))
+        parts.append(Part(str(path), format_name, f"{resolved}@{etag}", source, run=run))
         return
     # As few parts as there are processes: each part keeps exemplars of its own, which must be decoded.
     number = min(os.cpu_count() or 1, stat.st_size // CHUNK + 1)
     bounds = [stat.st_size * index // number for index in range(number + 1)]
     parts += [
-        Part(str(path), format_name, f"{resolved}@{etag}:{start}", source, start, end)
+        Part(str(path), format_name, f"{resolved}@{etag}:{start}", source, start, end, run)
         for start, end in itertools.pairwise(bounds)
     ]
 
@@ -235,7 +236,7 @@ def read_part(part: Part, formats: Sequence[Format], watch: frozenset[str] = fro
             if part.format == "tracetriage":
                 return _read_own(file, part, watch)
             reader = next(item for item in formats if item.name == part.format)
-            return summarize(_whole(reader, file, part.path), part.shard, part.source, watch)
+            return summarize(_whole(reader, file, part.path), part.shard, part.source, watch, part.run)
     except (OSError, EOFError) as error:
         message = getattr(error, "strerror", None) or str(error)
         return Summary(sources={part.shard: part.source}, problems={(part.path, 0, message)})
@@ -244,7 +245,7 @@ def read_part(part: Part, formats: Sequence[Format], watch: frozenset[str] = fro
 def _read_own(file: BinaryIO, part: Part, watch: frozenset[str]) -> Summary:
     broken: list[str] = []
     numbered = _unbroken(_lines_of(file, part) if part.end else lines(file), broken)
-    summary = summarize_lines(numbered, part.path, part.shard, part.source, watch, complaint)
+    summary = summarize_lines(numbered, part.path, part.shard, part.source, watch, complaint, part.run)
     if part.start and summary.problems:
         before = _newlines(part.path, part.start)
         summary.problems = {(name, line + before, message) for name, line, message in summary.problems}

@@ -17,7 +17,7 @@ from pytest_tracetriage.store.policy import read_aliases
 from pytest_tracetriage.store.runs import StoreError, read_analysis, read_run, run_folders
 from pytest_tracetriage.triage import codeowners
 from pytest_tracetriage.triage.analyze import Given, KnownCluster
-from pytest_tracetriage.triage.taxonomy import project_rules
+from pytest_tracetriage.triage.taxonomy import of_steps, project_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -154,6 +154,8 @@ def given(settings: Settings, known: tuple[KnownCluster, ...] | None, hooks: Any
         aliases=aliases,
         classifiers=tuple(classifiers),
         joiners=tuple(joiners),
+        components=settings.components,
+        step_rules=tuple(rule for rule in settings.rules if of_steps(rule)),
         codeowners=rules,
         prefix=prefix,
         today=date.today().isoformat(),  # noqa: DTZ011 - a person's expiry date means their own day

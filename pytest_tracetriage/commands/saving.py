@@ -11,6 +11,7 @@ import msgspec
 
 from pytest_tracetriage.collect.opening import open_source
 from pytest_tracetriage.collect.runs import FORMAT, is_run_folder, open_run, read_function_sources, unfinished
+from pytest_tracetriage.collect.totals import pass_rate
 from pytest_tracetriage.commands import pipeline
 from pytest_tracetriage.model.analysis import Analysis
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
@@ -69,6 +70,7 @@ def save_sources(
         finished=last,
         rootdir=str(settings.rootdir),
         totals=analysis.totals,
+        metrics=pass_rate(analysis.totals),
     )
     runs.write_run(folder, run)
     kept = msgspec.structs.replace(analysis, problems=())

@@ -10,8 +10,10 @@ import msgspec
 
 from pytest_tracetriage.collect import runs
 from pytest_tracetriage.collect.opening import lines, open_source
+from pytest_tracetriage.collect.presence import holds_spans
+from pytest_tracetriage.collect.spans import spans_of
 from pytest_tracetriage.commands.lookup import recent_analyses
-from pytest_tracetriage.commands.output import emit, styled, wants_colour
+from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
 from pytest_tracetriage.commands.project import find_cluster, open_project
 from pytest_tracetriage.model.trace import FAILING, Source, Trace, Warned
 from pytest_tracetriage.report.prompt import cluster_prompt
@@ -20,8 +22,14 @@ from pytest_tracetriage.report.text import short_ids
 from pytest_tracetriage.store.runs import run_folders
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster
+    from pytest_tracetriage.report.text import Line
+
+WIDE = 160
+"""Characters of a line that is written to a file."""
 
 
 @click.command("show")
@@ -52,7 +60,8 @@ def command(what: str, run_id: str | None, style: str, output: Path | None) -> i
                 if cluster is None:
                     raise click.UsageError(f"{what!r} stands in no cluster: it did not fail in a kept run")
                 return _show_cluster(settings, cluster, analyses, style, output)
-            shown = trace_lines(traces, read_sources(folder), folder.name, warnings)
+            broken = {place.id: place for path, a in analyses if path == folder for place in a.traces if place.nodeid == what}
+            shown = trace_lines(traces, read_sources(folder), folder.name, warnings, trees_of(folder, traces, output), broken)
             emit(styled(shown, colour=output is None and wants_colour()), output)
             return 0
     raise click.UsageError(f"{what!r}: no such test or cluster in the kept runs of {settings.folder}")
@@ -111,6 +120,28 @@ def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, list[Wa
     found += [trace for trace in runs.unfinished(files) if trace.nodeid == nodeid]
     found.sort(key=lambda trace: (trace.outcome not in FAILING, trace.attempt))
     return found, warnings
+
+
+def trees_of(folder: Path, traces: Sequence[Trace], output: Path | None) -> dict[str, list[Line]]:
+    """Return the tree of the spans of each of these traces that has any, by trace id."""
+    if not holds_spans(folder):
+        return {}
+    from pytest_tracetriage.report.spans import span_lines  # noqa: PLC0415
+    from pytest_tracetriage.triage.prices import INSTALL, Prices  # noqa: PLC0415
+
+    found, bad = spans_of(folder, {trace.id for trace in traces})
+    columns = width() if output is None else WIDE
+    prices = Prices() if any(span.usage is not None for spans in found.values() for span in spans) else None
+    trees = {}
+    for trace, spans in found.items():
+        costs = {
+            span.id: None if cost is None else float(cost)
+            for span in spans
+            if span.usage is not None and prices is not None
+            for cost in [prices.cost(span.usage, span.start)]
+        }
+        trees[trace] = span_lines(spans, costs, columns, INSTALL if prices and prices.missing else "", bad)
+    return trees
 
 
 def read_sources(folder: Path) -> dict[str, Source]:

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct, field
 
-from pytest_tracetriage.model.run import Totals
+from pytest_tracetriage.model.run import Spent, Totals
 from pytest_tracetriage.model.trace import Failure
 
 ANALYSIS_SCHEMA = "tracetriage.analysis/1"
@@ -99,9 +99,25 @@ class Cluster(Struct, frozen=True):
     """What the status rests on, in words."""
     frequency: Frequency | None = None
     """How often it failed in the history, where there is one."""
+    spent: tuple[Spent, ...] = ()
+    """What the calls of its tests took, by model."""
     course: Course = ""
     """How it went on the base branch. grown: known there by few tests, while most of those that fail now pass there; back: it
     was fixed there; on and off: it was fixed there and came back, more than once, and is gone at the moment."""
+
+
+class FailingTrace(Struct, frozen=True):
+    """Where in an agent a red trace broke. `step` is the id of the first decisive span, "" where no span tells."""
+
+    id: str
+    nodeid: str
+    component: str
+    step: str
+    category: str
+    owner: Owner
+    evidence: str
+    run: str = ""
+    """What the id is unique in: the id of the run, or the path of a file that stands alone."""
 
 
 class Bucket(Struct, frozen=True):
@@ -139,4 +155,8 @@ class Analysis(Struct, frozen=True):
     buckets: tuple[Bucket, ...]
     clusters: tuple[Cluster, ...]
     problems: tuple[Problem, ...]
+    traces: tuple[FailingTrace, ...] = ()
+    """Of red traces that have spans or a component: where they broke."""
+    spent: tuple[Spent, ...] = ()
+    """What the calls of all tests took, by model."""
     schema: str = field(default=ANALYSIS_SCHEMA)

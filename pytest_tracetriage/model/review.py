@@ -4,7 +4,7 @@ from msgspec import Struct
 
 from pytest_tracetriage.model.analysis import Analysis, Cluster
 from pytest_tracetriage.model.history import Baseline
-from pytest_tracetriage.model.run import Totals
+from pytest_tracetriage.model.run import Figure, Spent, Totals
 
 
 class Leg(Struct, frozen=True):
@@ -46,6 +46,10 @@ class Review(Struct, frozen=True):
     """Page of a tracked file at this commit, by its path; `#L12` may be appended."""
     prefix: str = ""
     """The folder of the project inside its repository, with a slash at its end; "" where they are the same."""
+    metrics: dict[str, Figure] = {}
+    """What the runs have logged, together."""
+    spent: tuple[Spent, ...] = ()
+    """What their calls to models took."""
     failed: str = ""
     """How the suite failed by something that its tests do not show: `the suite ended with exit status 4`."""
     notes: tuple[str, ...] = ()

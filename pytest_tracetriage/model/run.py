@@ -4,7 +4,11 @@ from typing import Literal
 
 from msgspec import Struct
 
+from pytest_tracetriage.model.trace import Usage
+
 RUN_SCHEMA = "tracetriage.run/1"
+PASS_RATE = "pass_rate"  # noqa: S105
+"""The metric that every run has in which tests ran."""
 RunStatus = Literal["running", "finished", "interrupted", "died"]
 
 
@@ -76,6 +80,21 @@ class Worker(Struct, frozen=True, omit_defaults=True):
     """The test that it was running when it died."""
 
 
+class Figure(Struct, frozen=True, omit_defaults=True):
+    """A metric over a whole run: the sum of counts, the mean of rates and times. `count` is how often it was logged."""
+
+    value: float
+    unit: str = ""
+    count: int = 1
+
+
+class Spent(Struct, frozen=True, omit_defaults=True):
+    """What calls to one model took. `cost` is US dollars, None where no price is known. `usage.requests` counts the calls."""
+
+    usage: Usage
+    cost: float | None = None
+
+
 class Run(Struct, frozen=True, omit_defaults=True):
     """One execution of a suite by one pytest. Times are seconds since the epoch."""
 
@@ -93,5 +112,7 @@ class Run(Struct, frozen=True, omit_defaults=True):
     host: str = ""
     context: Context = Context()
     totals: Totals = Totals()
+    metrics: dict[str, Figure] = {}
+    spent: tuple[Spent, ...] = ()
     workers: tuple[Worker, ...] = ()
     problems: tuple[str, ...] = ()

@@ -102,6 +102,22 @@ class Source(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="s
     text: str
 
 
+class Usage(Struct, frozen=True, omit_defaults=True):
+    """Tokens of calls to one model. `input` includes what was read from or written to a cache, `output` the reasoning."""
+
+    model: str
+    provider: str = ""
+    input: int = 0
+    output: int = 0
+    cache_creation: int = 0
+    cache_read: int = 0
+    reasoning: int = 0
+    requests: int = 1
+
+
+SpanKind = Literal["step", "span", "op", "llm", "tool", "embedding", "agent"]
+
+
 class Span(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="span"):
     """One finished operation inside a trace. `start` is seconds since the epoch, `duration` seconds."""
 
@@ -110,13 +126,33 @@ class Span(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="spa
     name: str
     start: float
     duration: float
-    kind: Literal["step"] = "step"
+    kind: SpanKind = "step"
     parent: str = ""
     component: str = ""
     outcome: StepOutcome = "success"
     stop_reason: str = ""
     rationale: str = ""
     error: str = ""
+    """`Type: message` of what was raised."""
+    source: Literal["", "weave", "opentelemetry"] = ""
+    """Who recorded it; "" for `span` and `step`."""
+    usage: Usage | None = None
+    inputs: str = ""
+    """Bounded, redacted JSON; with `no_content` the shape alone, with no text in it."""
+    output: str = ""
+    digest: str = ""
+    """A hash of name and inputs, whatever was dropped of them: the same call again has the same one."""
+    attributes: dict[str, str] = {}
+
+
+class Metric(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="metric"):
+    """A figure that a test, or the code under test, has logged. `trace` is "" outside a test, `time` seconds since 1970."""
+
+    name: str
+    value: float
+    unit: str = ""
+    trace: str = ""
+    time: float = 0.0
 
 
 class Trace(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="trace"):
@@ -143,4 +179,4 @@ class Trace(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="tr
     sections: tuple[tuple[str, str], ...] = ()
 
 
-Record = Start | Source | Span | Trace | Warned
+Record = Start | Source | Span | Metric | Trace | Warned

@@ -5,7 +5,9 @@ from __future__ import annotations
 from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.model.run import PASS_RATE
 from pytest_tracetriage.report.intervals import percent
+from pytest_tracetriage.report.spent import number_text
 from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten
 
 if TYPE_CHECKING:
@@ -31,6 +33,7 @@ def overview_lines(asked: Overview, width: int, limit: int) -> list[Line]:
     lines: list[Line] = [((f"runs{where}", "bold"),), *_runs(asked.runs[:limit], width)]
     lines += _clusters(asked.clusters, width, limit)
     lines += _pass_rate(asked.rates, width)
+    lines += _metrics(asked.runs, width, limit)
     lines += _slow(asked.slow[:limit], width)
     return lines + _flaky(asked.flaky[:limit], width)
 
@@ -103,10 +106,35 @@ def _pass_rate(rates: Sequence[Rate], width: int) -> list[Line]:
         return []
     shares = [rate.passed / rate.tests for rate in counted][-max(10, width - 30) :]
     low, high = min(shares), max(shares)
-    bars = "".join(_BARS[round((share - low) / (high - low) * 7) if high > low else 7] for share in shares)
+    bars = _bars(shares)
     newest = counted[-1]
     said = f"  {percent(newest.passed, newest.tests)} now, {_share(low)} to {_share(high)} over {plural(len(shares), 'run')}"
     return [(("pass rate", "bold"),), ((f"  {bars}", "green"),), ((said, ""),)]
+
+
+def _metrics(runs: Sequence[RunRecord], width: int, limit: int) -> list[Line]:
+    """Return what the latest runs have logged: the newest value of each metric, and the range it came from."""
+    names = sorted({name for run in runs for name in run.metrics if name != PASS_RATE})
+    if not names:
+        return []
+    lines: list[Line] = [(("metrics", "bold"),)]
+    column = min(max(len(name) for name in names[:limit]), 40)
+    for name in names[:limit]:
+        values = [run.metrics[name] for run in reversed(runs) if name in run.metrics]
+        shown = shorten(printable(name), column)
+        newest, low, high = (number_text(value) for value in (values[-1], min(values), max(values)))
+        said = f"  {newest:>12} now, {low} to {high} over {plural(len(values), 'run')}"
+        room = max(0, width - column - len(said) - 4)
+        bars = _bars(values[max(0, len(values) - room) :]) if len(values) > 1 else ""
+        lines.append(((f"  {shown:<{column}}", ""), (said, ""), (f"  {bars}".rstrip(), "green")))
+    if len(names) > limit:
+        lines.append(((f"  … and {len(names) - limit} more", ""),))
+    return lines
+
+
+def _bars(values: Sequence[float]) -> str:
+    low, high = min(values, default=0.0), max(values, default=0.0)
+    return "".join(_BARS[round((value - low) / (high - low) * 7) if high > low else 7] for value in values)
 
 
 def _share(share: float) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.report.spent import spent_text
 from pytest_tracetriage.report.terminal import HANDFUL, pytest_command, state_of
 from pytest_tracetriage.report.text import Line, plural, printable, printable_lines, unit
 from pytest_tracetriage.report.traceback import render_long
@@ -11,7 +12,7 @@ from pytest_tracetriage.report.traceback import render_long
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_tracetriage.model.analysis import Cluster
+    from pytest_tracetriage.model.analysis import Cluster, FailingTrace
     from pytest_tracetriage.model.trace import Failure, Source, Trace, Warned
 
 LISTED = 20
@@ -44,6 +45,8 @@ def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], ru
         lines.append(_field("" if index else "which", test))
     if len(cluster.tests) > LISTED:
         lines.append(_field("", f"… and {len(cluster.tests) - LISTED} more"))
+    if cluster.spent:
+        lines.append(_field("LLM", spent_text(cluster.spent)))
     if cluster.waiting:
         lines.append(_field("not run", f"{plural(len(cluster.waiting), 'test')} of earlier runs"))
     lines.append(_field("again", f"pytest --tracetriage-rerun={name}"))
@@ -56,9 +59,17 @@ def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], ru
 
 
 def trace_lines(
-    traces: Sequence[Trace], sources: Mapping[str, Source], run: str, warnings: Mapping[str, Sequence[Warned]]
+    traces: Sequence[Trace],
+    sources: Mapping[str, Source],
+    run: str,
+    warnings: Mapping[str, Sequence[Warned]],
+    trees: Mapping[str, Sequence[Line]] | None = None,
+    broken: Mapping[str, FailingTrace] | None = None,
 ) -> list[Line]:
-    """Return every recorded attempt of a test, its failures rendered as pytest would. `warnings` stand by trace."""
+    """Return every recorded attempt of a test, its failures rendered as pytest would.
+
+    `warnings`, the `trees` of spans, and where they were `broken`, stand by trace.
+    """
     lines: list[Line] = []
     for trace in traces:
         attempt = f", attempt {trace.attempt}" if trace.attempt > 1 or trace.rerun else ""
@@ -74,6 +85,8 @@ def trace_lines(
             lines.append(_field("params", ", ".join(f"{name}={value}" for name, value in trace.params.items())))
         if trace.reason:
             lines.append(_field("reason", trace.reason))
+        lines += _place((broken or {}).get(trace.id))
+        lines += (trees or {}).get(trace.id, ())
         for failure in ([trace.failure] if trace.failure is not None else []) + list(trace.later):
             lines += _failure(trace.nodeid, failure, sources)
         for name, content in trace.sections:
@@ -83,6 +96,14 @@ def trace_lines(
             lines.append(_field("warning", f"{warning.category}: {warning.message} ({warning.file}:{warning.line})"))
         lines.append((("", ""),))
     return lines
+
+
+def _place(place: FailingTrace | None) -> list[Line]:
+    """Return in which component and at which step a trace broke."""
+    if place is None:
+        return []
+    named = [_field("component", place.component)] if place.component else []
+    return [*named, _field("broke at", f"{place.step}: {place.evidence}")] if place.step else named
 
 
 def _fixtures(trace: Trace) -> list[tuple[str, float]]:

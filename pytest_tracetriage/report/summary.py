@@ -17,7 +17,10 @@ _STYLES = {"red", "green", "yellow", "cyan", "bold", "dim"}
 
 
 class TerminalSummary:
-    """Hooks around pytest's own summary. `session` has `analysis`, `warning()` and the attribute that marks reports."""
+    """Hooks around pytest's own summary, about a `session`'s `analysis`, `accounted` and `warning()`.
+
+    `attribute` marks reports of which only a pointer was rendered.
+    """
 
     def __init__(self, session: Any, attribute: str) -> None:
         self._session = session
@@ -103,6 +106,7 @@ class TerminalSummary:
 
     def _print(self, terminalreporter: Any, config: pytest.Config) -> None:
         analysis = self._session.analysis
+        accounted = self._session.accounted
         quiet = getattr(config.option, "no_summary", False)
         writer = terminalreporter._tw  # noqa: SLF001 - TerminalReporter has no public way to styled segments
         if analysis is not None and not quiet:
@@ -121,6 +125,10 @@ class TerminalSummary:
             if analysis.clusters:
                 for line in terminal.body(analysis, writer.fullwidth, verbosity):
                     _write(writer, line)
+        if accounted is not None and accounted.spent and not quiet:
+            from pytest_tracetriage.report.spent import spent_text  # noqa: PLC0415
+
+            terminalreporter.write_line(f"LLM: {spent_text(accounted.spent, accounted.note)}")
 
 
 def printable(text: str) -> str:

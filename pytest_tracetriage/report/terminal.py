@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten, unit
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Analysis, Cluster
 
@@ -57,6 +57,7 @@ def body(analysis: Analysis, width: int, verbosity: int = 0, command: str = "pyt
     Below 0, `verbosity` gives one line a cause; above 0, the evidence that joined each.
     """
     names = short_ids(cluster.id for cluster in analysis.clusters)
+    components = components_by_test(analysis)
     lines: list[Line] = []
     if verbosity < 0:
         return [_title(cluster, names, width) for cluster in causes(analysis)]
@@ -67,7 +68,7 @@ def body(analysis: Analysis, width: int, verbosity: int = 0, command: str = "pyt
             lines.append(((bucket.name, "bold"),))
         for cluster in members:
             shown.add(cluster.id)
-            lines += _block(cluster, names, width, verbosity)
+            lines += _block(cluster, names, width, verbosity, component_of(cluster, components))
     rest = [cluster for cluster in analysis.clusters if cluster.id not in shown and cluster.category != _INTERRUPTED]
     if rest and shown:
         lines.append((("more", "bold"),))
@@ -115,10 +116,25 @@ def state_of(cluster: Cluster) -> str:
     return "" if cluster.seen == "first-run" else cluster.seen
 
 
-def _block(cluster: Cluster, names: dict[str, str], width: int, verbosity: int) -> list[Line]:
+def components_by_test(analysis: Analysis) -> dict[str, set[str]]:
+    """Return the components in which the traces of each test broke, where that is known."""
+    found: dict[str, set[str]] = {}
+    for trace in analysis.traces:
+        if trace.component:
+            found.setdefault(trace.nodeid, set()).add(trace.component)
+    return found
+
+
+def component_of(cluster: Cluster, components: Mapping[str, set[str]]) -> str:
+    """Return the component in which all tests of a cluster broke of which that is known, "" where there are several."""
+    found = set[str]().union(*(components.get(test, set()) for test in cluster.tests)) if components else set()
+    return found.pop() if len(found) == 1 else ""
+
+
+def _block(cluster: Cluster, names: dict[str, str], width: int, verbosity: int, component: str) -> list[Line]:
     indent = " " * (len(names[cluster.id]) + 4)
     lines = [_title(cluster, names, width)]
-    parts = [place_of(cluster)]
+    parts = [place_of(cluster), f"component {component}" if component else ""]
     if cluster.muted or cluster.seen == "known":
         parts.append(state_of(cluster))
     files = {test.partition("::")[0] for test in cluster.tests}

@@ -15,14 +15,16 @@ from pytest_tracetriage.triage.evidence import quoting
 from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.join import join
 from pytest_tracetriage.triage.names import name
+from pytest_tracetriage.triage.places import answer_of, failing_traces, places_of, with_places
 from pytest_tracetriage.triage.signature import place
 from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, SUBTEST, Summary, resolve_later, totals
 from pytest_tracetriage.triage.suspects import suspects
-from pytest_tracetriage.triage.taxonomy import Answer, classify, fix
+from pytest_tracetriage.triage.taxonomy import Answer, fix
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from pytest_tracetriage.config import CustomRule
     from pytest_tracetriage.model.run import Totals
     from pytest_tracetriage.model.trace import Failure
 
@@ -71,6 +73,8 @@ class Given:
     classifiers: tuple[Callable[[Failure], Answer | None], ...] = ()
     joiners: tuple[Callable[[Sequence[Signature]], Iterable[tuple[str, str, str]]], ...] = ()
     codeowners: codeowners.Rules = ()
+    components: tuple[str, ...] = ()
+    step_rules: tuple[CustomRule, ...] = ()
     prefix: str = ""
     today: str = ""
 
@@ -78,6 +82,8 @@ class Given:
 def analyze(summary: Summary, given: Given) -> Analysis:
     """Return the analysis of all shards of a summary. The same input gives the same bytes, in whatever order it came."""
     found = _facts(summary)
+    places = places_of(summary, {fact.id: fact.failure for fact in found}, given.components, given.step_rules)
+    found = with_places(found, summary, places)
     facts = [fact for fact in found if not _interrupted(fact)]
     known = given.known or ()
     belongs = _belongs(known, given.aliases)
@@ -94,11 +100,17 @@ def analyze(summary: Summary, given: Given) -> Analysis:
         buckets=buckets(ordered),
         clusters=ordered,
         problems=tuple(Problem(*parts) for parts in sorted(summary.problems)),
+        traces=failing_traces(summary, places, found, given.classifiers),
     )
 
 
 def _interrupted(fact: Fact) -> bool:
-    """Return whether a person ended the run while these tests ran: they would have gone on, and share no cause."""
+    """Return whether a person ended the run while these tests ran: they would have gone on, and share no cause.
+
+    What stood in a loop would have gone on for ever: that is a failure.
+    """
+    if fact.broken is not None and fact.broken.answer is not None and fact.broken.answer[0] == "STUCK":
+        return False
     errors = fact.failure.errors
     return bool(errors) and errors[0].type in {"KeyboardInterrupt", "_pytest.outcomes.Exit"}
 
@@ -249,7 +261,7 @@ def _majority(facts: Sequence[Fact], classifiers: Sequence[Callable[[Failure], A
     weights: dict[tuple[str, str], int] = {}
     answers: dict[tuple[str, str], Answer] = {}
     for fact in facts:
-        answer = classify(fact.failure, classifiers)
+        answer = answer_of(fact, classifiers)
         weights[answer[:2]] = weights.get(answer[:2], 0) + len(fact.members)
         answers.setdefault(answer[:2], answer)
     return answers[max(weights, key=lambda kind: weights[kind])]

@@ -15,6 +15,13 @@ INTERRUPTED = "INTERRUPTED"
 """The category of tests that somebody stopped: nothing has to be done about them."""
 
 LABELS = {
+    "ACTION_FAILED": "failed actions", "AUTH": "keys and rights at the model's API", "CONTEXT_LENGTH": "too long contexts",
+    "DEPLOY_FAILED": "failed deployments", "INVALID_OUTPUT": "answers that cannot be used", "INVALID_PATCH": "invalid patches",
+    "LOCALIZATION_FAILED": "faults not located", "LOOP": "loops", "LOST_HISTORY": "lost histories",
+    "MISCLASSIFICATION": "wrong classes", "RATE_LIMIT": "rate limits", "REFUSAL": "refusals",
+    "RESOURCE_NOT_FOUND": "missing models", "SERVICE_ERROR": "errors of the model's API", "SESSION_ERROR": "broken sessions",
+    "STUCK": "stuck agents", "TEST_STILL_FAILS": "fixes that do not help", "TOOL_DEFINITION": "tool definitions",
+    "TOOL_ERROR": "failing tools", "TURN_LIMIT": "turn limits", "WRONG_FIX": "wrong fixes",
     "API_MISUSE": "calls that do not fit", "ASSERTION": "wrong results", "COLLECTION": "modules that cannot be collected", "CRASH": "crashed processes",
     "DATA_SHAPE": "unexpected data", "DEPRECATION": "deprecated calls", "DISK": "disk", "EMPTY_DATA": "missing data", "ERROR": "errors",
     "FIXTURE": "broken fixtures", "INTERRUPTED": "interrupted", "MISSING_DEPENDENCY": "missing dependencies", "MISSING_FILE": "missing files",

@@ -1,6 +1,6 @@
 """Hard evidence that two signatures are one failure seen twice: it joins whatever the words say.
 
-The same resource, the same broken fixture, a `setup()` that pytest no longer calls, or the very error of the one standing inside
+The same resource, the same broken fixture, the same failing span, a `setup()` that pytest no longer calls, or the very error of the one standing inside
 the other: as its cause, as a member of its exception group, or in a traceback that its message quotes (a subprocess's stderr, a
 remote worker).
 """
@@ -59,7 +59,7 @@ def links(facts: Sequence[Fact]) -> list[Link]:
     found: list[Link] = []
     bearers: dict[tuple[str, str], str] = {}
     for fact in facts:
-        for kind, detail in dict.fromkeys(_marks(fact.failure)):
+        for kind, detail in dict.fromkeys((*_marks(fact.failure), *_span(fact))):
             first = bearers.setdefault((kind, detail), fact.id)
             if first != fact.id:
                 found.append(Link(first, fact.id, kind, detail))
@@ -70,6 +70,12 @@ def links(facts: Sequence[Fact]) -> list[Link]:
             if other is not None and other != fact.id:
                 found.append(Link(other, fact.id, kind, " ".join(part for part in (signed[0], signed[2]) if part)))
     return found
+
+
+def _span(fact: Fact) -> Iterator[tuple[str, str]]:
+    """Yield the failing span of a signature's traces: its component, name, and error with its message masked."""
+    if fact.broken is not None and fact.broken.mark:
+        yield "same failing span", fact.broken.mark
 
 
 def resources(fact: Fact) -> frozenset[str]:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.model.analysis import Why
     from pytest_tracetriage.model.trace import Failure
+    from pytest_tracetriage.triage.agents import Broken
     from pytest_tracetriage.triage.signature import Key
     from pytest_tracetriage.triage.summary import Sample
 
@@ -23,6 +24,8 @@ class Fact:
     members: AbstractSet[str]
     failures: tuple[Failure, ...]
     samples: tuple[Sample, ...]
+    broken: Broken | None = None
+    """Where in their spans most of its traces broke, None where they do not tell the same."""
 
     @property
     def failure(self) -> Failure:

@@ -41,6 +41,8 @@ class _State:
     resources: dict[int, frozenset[str]]
     uncalled: frozenset[int]
     """Which signatures are of a `setup()` that was not called."""
+    kinds: dict[int, str]
+    """The type of the failing step, of the signatures of which one is known."""
     why: dict[int, list[Why]] = field(default_factory=dict)
     heap: list[tuple[float, int, int, int, int]] = field(default_factory=list)
 
@@ -70,6 +72,7 @@ def join(
         sparse=len(facts) > ALL_PAIRS,
         resources={number: resources(fact) for number, fact in enumerate(facts)},
         uncalled=frozenset(number for number, fact in enumerate(facts) if fact.failure.uncalled is not None),
+        kinds={number: kind for number, fact in enumerate(facts) if (kind := _kind(fact))},
         apart=[{index[i]: part for i, part in parts.items() if i in index} for parts in cannot],
     )
     pairs = candidates(built)
@@ -122,6 +125,17 @@ def _one_uncalled(state: _State, left: int, right: int) -> bool:
     return state.uncalled.isdisjoint(state.members[left]) != state.uncalled.isdisjoint(state.members[right])
 
 
+def _kind(fact: Fact) -> str:
+    return fact.broken.answer[0] if fact.broken is not None and fact.broken.answer is not None else ""
+
+
+def _different_kinds(state: _State, left: int, right: int) -> bool:
+    """Return whether steps failed on both sides, in ways that have nothing in common."""
+    ours = {state.kinds[member] for member in state.members[left] if member in state.kinds}
+    theirs = {state.kinds[member] for member in state.members[right] if member in state.kinds}
+    return bool(ours and theirs) and ours.isdisjoint(theirs)
+
+
 def candidates(built: Sequence[Vector]) -> list[tuple[int, int]]:
     """Return the pairs worth looking at, by index, in ascending order."""
     size = len(built)
@@ -165,7 +179,12 @@ def _agglomerate(state: _State, pairs: Iterable[tuple[int, int]], facts: Sequenc
             or j not in state.members
         ):
             continue
-        if _forbidden(state, i, j) or _different_resources(state, i, j) or _one_uncalled(state, i, j):
+        if (
+            _forbidden(state, i, j)
+            or _different_resources(state, i, j)
+            or _one_uncalled(state, i, j)
+            or _different_kinds(state, i, j)
+        ):
             continue
         signatures = (facts[state.members[i][0]].id, facts[state.members[j][0]].id)
         said = [Why(kind, detail, signatures) for kind, detail in explain(state.vectors[i], state.vectors[j])[:3]]

@@ -15,7 +15,8 @@ from pytest_tracetriage.model.trace import FAILING, Frame, Trace
 from pytest_tracetriage.model.trace import Source as FunctionSource
 from pytest_tracetriage.triage import summary as summaries
 from pytest_tracetriage.triage.signature import Key, Landmarks, identify, key_of, landmarks, shape
-from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, SUBTEST, Occurrences, Summary
+from pytest_tracetriage.triage.steps import Step, Waiting, smallest
+from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, MAX_RED, SUBTEST, Occurrences, Red, Summary, TraceKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -62,12 +63,23 @@ class _Head(msgspec.Struct, gc=False):
     later: msgspec.Raw = msgspec.Raw(_NO_LATER)
 
 
+class _Ids(msgspec.Struct, gc=False):
+    """The id of a record, and that of the trace that a span is of."""
+
+    id: str = ""
+    trace: str = ""
+
+
 _decode_text = msgspec.json.Decoder(str).decode
 _decode_head = msgspec.json.Decoder(_Head).decode
+_decode_ids = msgspec.json.Decoder(_Ids).decode
 _decode_frames = msgspec.json.Decoder(tuple[Frame, ...]).decode
 _decode_trace = msgspec.json.Decoder(Trace).decode
 _decode_source = msgspec.json.Decoder(FunctionSource).decode
-_RECORDS = {"start", "span", "metric", "warning"}
+_RECORDS = {"start", "metric", "warning"}
+_HIGHEST = b"\xff" * 9
+_TRACE = b'{"record":"trace","id":"'
+"""How the record of a trace begins, as we write it: its id need not be looked for in the whole line."""
 
 
 def summarize_lines(
@@ -77,12 +89,14 @@ def summarize_lines(
     source: Source,
     watch: frozenset[str] = frozenset(),
     explain: Callable[[bytes | None], str] = lambda _line: "",
+    run: str = "",
 ) -> Summary:
     """Return the summary of numbered lines of a run's records. A line that cannot be read becomes a problem.
 
-    `explain(line)` says in words why a line is no text at all; `name` is the file's, for problems.
+    `explain(line)` says in words why a line is no text at all; `name` is the file's, for problems; `run` is what the
+    traces' ids are unique in, the source's id where it is not given.
     """
-    reader = _Reader(Summary(sources={shard: source}), watch)
+    reader = _Reader(Summary(sources={shard: source}), watch, run or source.id)
     problems = reader.summary.problems
     for number, line in lines:
         if line is not None and not line.strip():
@@ -97,6 +111,15 @@ def summarize_lines(
     return reader.finish(name)
 
 
+def _id_of(line: bytes) -> str:
+    """Return the id of a trace's record."""
+    if line.startswith(_TRACE):
+        identity, quote, _ = line[len(_TRACE) : len(_TRACE) + 64].partition(b'"')
+        if quote and b"\\" not in identity and identity.isascii():
+            return identity.decode()
+    return _decode_ids(line).id
+
+
 _Kept = dict[bytes, list[tuple[int, bytes]]]
 """Numbered lines of the lowest ranks: decoded only at the end, when most have been displaced."""
 
@@ -106,13 +129,19 @@ class _Place(NamedTuple):
 
     found: Occurrences
     kept: _Kept
+    signature: str
 
 
 class _Reader:
     """What is remembered while the lines of one shard go by."""
 
-    def __init__(self, summary: Summary, watch: frozenset[str]) -> None:
+    def __init__(self, summary: Summary, watch: frozenset[str], run: str) -> None:
         self.summary = summary
+        self._run = run
+        self._waiting = Waiting()
+        self._open = self._waiting.traces
+        self._highest = _HIGHEST
+        """Red traces of a higher rank are not among those that are kept."""
         self.counts: dict[str, int] = {}
         self._watch = watch
         self._ids: dict[Key, str] = {}
@@ -128,7 +157,9 @@ class _Reader:
         """Take in one record. Raises msgspec.MsgspecError, ValueError, RecursionError."""
         head = _decode_head(line)
         if head.record != "trace":
-            if head.record == "source":
+            if head.record == "span":
+                self._waiting.add(_decode_ids(line).trace, number, line)
+            elif head.record == "source":
                 summaries.keep_text(self.summary, _decode_source(line))
             elif head.record not in _RECORDS:
                 raise ValueError(f"no such record: {head.record[:40]!r}")
@@ -140,18 +171,22 @@ class _Reader:
             self.summary.uncollected.add(head.nodeid)
         else:
             count(self.counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
+        if self._open:
+            self._ended(head, line)
         if self._watch and head.outcome == "passed":
             self.summary.passed |= summaries.watched(head.nodeid, self._watch)
 
     def _add_failure(self, head: _Head, failure: _Failure, line: bytes, number: int) -> None:
         if len(head.later) > len(_NO_LATER):
-            summaries.add_trace(self.summary, _decode_trace(line))
+            summaries.add_trace(self.summary, _decode_trace(line), self._run)
             return
         place = self._place(failure)
         member = f"{head.nodeid}{SUBTEST}{head.subtest}" if head.subtest else head.nodeid
         summaries.seen(place.found, member, head.start, later=failure.phase == "teardown")
         kept = place.kept
         rank = summaries.sample_rank(member)
+        if rank <= self._highest:
+            self._note_red(line, Red(rank, member, place.signature, head.outcome))
         if rank in kept:
             kept[rank].append((number, line))
         elif len(kept) < self._exemplars:
@@ -159,6 +194,28 @@ class _Reader:
         elif rank < (highest := max(kept)):
             del kept[highest]
             kept[rank] = [(number, line)]
+
+    def _note_red(self, line: bytes, red: Red) -> None:
+        summaries.note_red(self.summary, (self._run, _id_of(line)), red)
+        if len(self.summary.red) == MAX_RED:  # some were dropped, or the next to come may be
+            self._highest = max(red.rank for red in self.summary.red.values())
+
+    def _ended(self, head: _Head, line: bytes) -> None:
+        """Keep the spans of a trace whose record has come if it is red, drop them if not."""
+        trace = _id_of(line)
+        if head.rerun or head.outcome not in FAILING:
+            self._waiting.forget(trace)
+            return
+        key = (self._run, trace)
+        if head.failure is None:
+            member = f"{head.nodeid}{SUBTEST}{head.subtest}" if head.subtest else head.nodeid
+            summaries.note_red(self.summary, key, Red(summaries.sample_rank(member), member, "", head.outcome))
+        if (steps := self._waiting.take(trace)) and key in self.summary.red:
+            self._keep(key, steps)
+
+    def _keep(self, key: TraceKey, steps: frozenset[Step]) -> None:
+        kept = self.summary.steps
+        kept[key] = smallest(steps | kept[key]) if key in kept else steps
 
     def _place(self, failure: _Failure) -> _Place:
         errors = failure.errors
@@ -190,7 +247,7 @@ class _Reader:
             for lines in self._kept.values():
                 for rank in sorted(lines)[1:]:
                     del lines[rank]
-        return _Place(found, kept)
+        return _Place(found, kept, signature)
 
     def _landmarks(self, raw: msgspec.Raw) -> tuple[int, Landmarks]:
         data = bytes(raw)
@@ -204,6 +261,10 @@ class _Reader:
 
     def finish(self, name: str) -> Summary:
         """Return the summary, with its exemplars decoded."""
+        for trace_id, steps in self._waiting.rest().items():
+            self._keep((self._run, trace_id), steps)
+        summaries.few_red(self.summary)
+        self.summary.problems.update((name, number, message) for number, message in self._waiting.problems)
         for signature, kept in self._kept.items():
             found = self.summary.signatures[signature]
             for rank, lines in kept.items():

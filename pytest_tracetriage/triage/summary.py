@@ -18,7 +18,8 @@ from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.analysis import Source as Shard
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import FAILING, Failure, Source, Trace
-from pytest_tracetriage.triage.signature import Key, identify, key
+from pytest_tracetriage.triage.signature import Key, identify, key, signature_id
+from pytest_tracetriage.triage.steps import Step, smallest
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -28,6 +29,8 @@ MANY = 2_000
 """Of more signatures than this one exemplar each is looked at. A shard of more need not keep others: nor has a union less."""
 TEXTS = 50_000
 MAX_TEXT = 8_000
+MAX_RED = 2_000
+"""Red traces of which it is looked at where they broke: of more, those of the lowest ranks."""
 SUBTEST = "\0"
 """Separates a node id from the description of a subtest inside a member's name."""
 
@@ -64,6 +67,24 @@ class Occurrences:
     samples: tuple[Sample, ...] = ()
 
 
+TraceKey = tuple[str, str]
+"""A trace's run (its id, or the path of a file that stands alone) and its id in it."""
+
+
+class Red(msgspec.Struct, frozen=True, order=True):
+    """A red trace. Its order (hash of the test first) decides which a summary keeps. `signature` is "" without a failure."""
+
+    rank: bytes
+    member: str
+    signature: str
+    outcome: str
+
+    @property
+    def nodeid(self) -> str:
+        """Return the test's node id."""
+        return self.member.partition(SUBTEST)[0]
+
+
 @dataclass
 class Summary:
     """All that triage needs to know of some shards. `totals` and `sources` are kept by shard key."""
@@ -78,10 +99,18 @@ class Summary:
     """What could not be collected: every xdist worker and every shard says so, and it counts once."""
     texts: dict[str, tuple[int, str]] = field(default_factory=dict)
     """(first line, text) of functions by content hash: the smallest `TEXTS` hashes of all."""
+    red: dict[TraceKey, Red] = field(default_factory=dict)
+    steps: dict[TraceKey, frozenset[Step]] = field(default_factory=dict)
+    """Of red traces, and of those whose record stands in another shard, or nowhere: nobody looks at these."""
 
 
-def summarize(traces: Iterable[Trace | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset()) -> Summary:
-    """Return the summary of one shard, named `shard` with its content's etag; `watch` are tests whose passing matters."""
+def summarize(
+    traces: Iterable[Trace | Problem], shard: str, source: Shard, watch: frozenset[str] = frozenset(), run: str = ""
+) -> Summary:
+    """Return the summary of one shard, named `shard` with its content's etag; `watch` are tests whose passing matters.
+
+    `run` is what the traces' ids are unique in, the source's id where it is not given.
+    """
     summary = Summary(sources={shard: source})
     counts: dict[str, int] = {}
     for trace in traces:
@@ -92,7 +121,7 @@ def summarize(traces: Iterable[Trace | Problem], shard: str, source: Shard, watc
             summary.uncollected.add(trace.nodeid)
         else:
             count(counts, trace.outcome, rerun=trace.rerun, subtest=bool(trace.subtest))
-        add_trace(summary, trace)
+        add_trace(summary, trace, run or source.id)
         if watch and trace.outcome == "passed":
             summary.passed |= watched(trace.nodeid, watch)
     summary.totals[shard] = counts
@@ -111,11 +140,13 @@ def keep_text(summary: Summary, source: Source) -> None:
         summary.texts = dict(sorted(summary.texts.items())[:TEXTS])
 
 
-def add_trace(summary: Summary, trace: Trace) -> None:
+def add_trace(summary: Summary, trace: Trace, run: str) -> None:
     """Add the failures of one trace. An attempt that was run again is not a failure of its test."""
     if trace.rerun or trace.outcome not in FAILING:
         return
     member = member_of(trace)
+    signature = signature_id(trace.failure) if trace.failure is not None else ""
+    note_red(summary, (run, trace.id), Red(sample_rank(member), member, signature, trace.outcome))
     if trace.failure is not None:
         # A text format reports a teardown by itself; there, only the phase tells that the test may have failed before.
         later = trace.failure.phase == "teardown"
@@ -134,6 +165,23 @@ def add_failure(
     rank = sample_rank(member)
     if wanted(found, rank):
         offer(found, Sample(rank, member, msgspec.json.encode(failure), outcome, reason))
+
+
+def note_red(summary: Summary, key: TraceKey, red: Red) -> None:
+    """Keep a red trace, as long as it is among those of the lowest ranks."""
+    known = summary.red.get(key)
+    summary.red[key] = red if known is None else min(known, red)
+    if len(summary.red) > 2 * MAX_RED:
+        few_red(summary)
+
+
+def few_red(summary: Summary) -> None:
+    """Drop the red traces that are too many, with their steps."""
+    if len(summary.red) > MAX_RED:
+        ordered = sorted(summary.red.items(), key=lambda item: (item[1].rank, item[0]))
+        for key, _ in ordered[MAX_RED:]:
+            summary.steps.pop(key, None)
+        summary.red = dict(ordered[:MAX_RED])
 
 
 def sample_of(trace: Trace, failure: Failure, rank: bytes) -> Sample:
@@ -195,6 +243,12 @@ def absorb(target: Summary, side: Summary) -> None:
     target.texts.update(side.texts)
     if len(target.texts) > TEXTS:
         target.texts = dict(sorted(target.texts.items())[:TEXTS])
+    for name, red in side.red.items():
+        known = target.red.get(name)
+        target.red[name] = red if known is None else min(known, red)
+    for name, steps in side.steps.items():
+        target.steps[name] = smallest(steps | target.steps[name]) if name in target.steps else steps
+    few_red(target)
     for signature, found in side.signatures.items():
         into(occurrences(target, signature, found.key), found)
 

@@ -1,6 +1,6 @@
 """Category and owner of a failure: one table of rules, first match wins, with the evidence it matched.
 
-A project puts its own rules in front, by `[[tool.tracetriage.rules]]` or the hook `pytest_tracetriage_classify`.
+Failing steps of agents have a table of their own, `step_rules`. A project puts its own rules in front, by `[[tool.tracetriage.rules]]` or the hook `pytest_tracetriage_classify`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.trace import Error
 from pytest_tracetriage.triage.evidence import quoted_error
+from pytest_tracetriage.triage.llm_calls import SDKS
 from pytest_tracetriage.triage.signature import bare, first_line, own_frame, place, root_cause
+from pytest_tracetriage.triage.step_rules import classify_call
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -110,29 +112,48 @@ FIXES: dict[str, str] = {
     "DATA_SHAPE": "check the data against what the code expects at this place: a key, an index or a format differs",
     "DEPRECATION": "move to what the warning names, or filter it where it cannot be helped",
     "DISK": "free or mount disk space for the job; nothing in the code has to change",
+    "ACTION_FAILED": "compare the action with the page or interface that it met; describe the action better in the prompt",
+    "AUTH": "give the job the key, or the key the right",
+    "CONTEXT_LENGTH": "send less: cut or summarise the history, drop what the call does not need",
+    "DEPLOY_FAILED": "check that what is deployed builds and parses before it is committed",
     "EMPTY_DATA": "handle the empty case, or find out why the data is missing",
     "FIXTURE": "repair the fixture: every test that asks for it fails with it",
+    "INVALID_OUTPUT": "ask for structured output with a schema, allow more tokens, and ask again when the answer does not parse",
+    "INVALID_PATCH": "check that a patch applies and parses before it is used; ask for it in one format",
+    "LOCALIZATION_FAILED": "give the stack trace whole, and check that the file and line that were found exist",
+    "LOOP": "end it when a call gives what it gave before; tell the model what it has already tried",
+    "LOST_HISTORY": "keep each call of a tool and its result together when the history is cut",
+    "MISCLASSIFICATION": "compare the class with the evidence; sharpen the criteria in the prompt, with examples",
     "MISSING_DEPENDENCY": "install or pin the dependency in the test environment",
     "MISSING_FILE": "check the path and the working directory; add the file to the checkout or create it in a fixture",
     "NETWORK": "start the service before the tests, or mark and skip tests that need it",
     "PERMISSION": "give the job the right, or write to a temporary folder",
+    "RATE_LIMIT": "wait and retry with back-off, run fewer workers, or raise the quota",
     "RECURSION": "find the cycle in the frames that repeat",
+    "REFUSAL": "read what was refused; reword the request, or handle the refusal",
     "REMOVED_API": "this Python no longer has it: upgrade whoever imports it, or run an older Python",
     "RESOURCE": "raise the limit of the job or run fewer workers; look for a leak when it grows over the run",
+    "RESOURCE_NOT_FOUND": "check the name of the model or resource, and that the key may see it",
+    "SERVICE_ERROR": "retry with back-off; nothing in the code has to change",
+    "SESSION_ERROR": "give the session more time and a retry; look for what ended it",
+    "STUCK": "see where it stood; limit the number of steps, and end when nothing changes",
     "SYNTAX": "mend the syntax, or exclude the file on Pythons that cannot read it",
+    "TEST_STILL_FAILS": "give the fixer the new failure; check that the fix reached what the test runs",
     "TIMEOUT": "see where the test stood; raise the limit only when the work is really slow",
+    "TOOL_DEFINITION": "mend the schema of the tool or of the answer, which the API does not take",
+    "TOOL_ERROR": "look at the arguments that the tool was given; tell the model what went wrong",
+    "TURN_LIMIT": "tell the agent when it is done; raise the limit only when it was on its way",
     "TYPE_MISMATCH": "find where a value of the wrong type enters: often a None that should not be there",
     "WARNING": "treat the cause of the warning, which the project turns into an error",
+    "WRONG_FIX": "give the fixer more context: the failing test, the code around the fault, what was tried",
     "XPASS_STRICT": "the expected failure is gone: remove the xfail mark",
 }
 
 
 def classify(failure: Failure, before: Sequence[Callable[[Failure], Answer | None]] = ()) -> Answer:
     """Return (category, owner, evidence) of a failure. `before` are classifiers that are asked first."""
-    for ask in before:
-        answer = ask(failure)
-        if answer is not None:
-            return answer
+    if (first := first_answer(failure, before) or _of_call(failure)) is not None:
+        return first
     found = _by_rules(failure, _explicit_chain(failure))
     if found is None or found[0] == "ASSERTION":
         # That a subprocess failed, or should not have, says less than the error that it died of.
@@ -144,6 +165,18 @@ def classify(failure: Failure, before: Sequence[Callable[[Failure], Answer | Non
     return found or ("ERROR", _owner("place", failure), _first_evidence(failure))
 
 
+def first_answer(failure: Failure, asked: Sequence[Callable[[Failure], Answer | None]]) -> Answer | None:
+    """Return what the first classifier that knows the failure says, None where none does."""
+    answers = (ask(failure) for ask in asked)
+    return next((answer for answer in answers if answer is not None), None)
+
+
+def _of_call(failure: Failure) -> Answer | None:
+    """Return what the rules for calls to models say, where the test ended with an error of their SDKs."""
+    chain = [error for error in _explicit_chain(failure) if error.type.partition(".")[0] in SDKS]
+    return next((answer for error in chain if (answer := classify_call(error.type, error.message)) is not None), None)
+
+
 def _by_rules(failure: Failure, chain: Sequence[Error]) -> Answer | None:
     for rule in RULES:
         if evidence := _match(rule, failure, chain):
@@ -151,9 +184,14 @@ def _by_rules(failure: Failure, chain: Sequence[Error]) -> Answer | None:
     return None
 
 
+def of_steps(rule: CustomRule) -> bool:
+    """Return whether a rule of the project is of failing steps, not of exceptions."""
+    return bool(rule.component or rule.step)
+
+
 def project_rules(rules: Iterable[CustomRule]) -> Callable[[Failure], Answer | None]:
     """Return a classifier of the project's own rules: all patterns of a rule must be found in one error of the failure."""
-    table = tuple(rules)
+    table = tuple(rule for rule in rules if not of_steps(rule))
 
     def ask(failure: Failure) -> Answer | None:
         for rule in table:

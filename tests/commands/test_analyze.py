@@ -205,7 +205,7 @@ def test_a_green_run_with_a_damaged_line_is_1(empty, tracetriage):
 def test_json_has_the_promised_form(shop, as_json):
     found = as_json()
     assert found["schema"] == "tracetriage.analysis/1"
-    assert set(found) == {"schema", "runs", "totals", "buckets", "clusters", "problems"}
+    assert set(found) == {"schema", "runs", "totals", "buckets", "clusters", "problems", "traces", "spent"}
     assert {"tests", "passed", "failures", "errors", "skipped", "xfailed"} <= set(found["totals"])
     assert (found["totals"]["tests"], found["totals"]["passed"], found["totals"]["skipped"], found["totals"]["xfailed"]) == (
         12,

@@ -73,7 +73,7 @@ def lines_of(traces):
 
 
 def same(*summaries):
-    """Whether summaries hold the same of signatures, tests, samples, totals and problems."""
+    """Whether summaries hold the same of signatures, tests, samples, totals, problems and red traces."""
     return all(_plain(summary) == _plain(summaries[0]) for summary in summaries)
 
 
@@ -85,6 +85,7 @@ def _plain(summary: Summary):
         summary.problems,
         summary.passed,
         summary.texts,
+        summary.red,
     )
 
 

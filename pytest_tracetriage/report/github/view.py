@@ -15,6 +15,7 @@ from pytest_tracetriage.report.github.rows import detail, row
 from pytest_tracetriage.report.github.standing import SHOWN, Cause, stand
 from pytest_tracetriage.report.github.step import next_step
 from pytest_tracetriage.report.intervals import percent
+from pytest_tracetriage.report.spent import figure_text, money, spent_text
 from pytest_tracetriage.report.text import plural, shorten, unit
 
 if TYPE_CHECKING:
@@ -23,9 +24,11 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.model.analysis import Bucket
     from pytest_tracetriage.model.review import Leg, Review
+    from pytest_tracetriage.model.run import Figure, Spent
 
 BAR = 20
 _NOTES, _LEGS, _FIXED = 10, 100, 20
+_METRICS, _MODELS = 30, 20
 
 
 class Size(Struct, frozen=True):
@@ -113,6 +116,11 @@ def _frame(review: Review, causes: Sequence[Cause]) -> dict[str, Any]:
         "buckets": [_bucket(bucket, review) for bucket in review.analysis.buckets[:5]],
         "legs": [_leg(leg) for leg in review.legs[:_LEGS]],
         "more_legs": max(0, len(review.legs) - _LEGS),
+        "metrics": [_metric(name, figure) for name, figure in list(review.metrics.items())[:_METRICS]],
+        "more_metrics": max(0, len(review.metrics) - _METRICS),
+        "spent": [_spent(each) for each in review.spent[:_MODELS]],
+        "more_models": max(0, len(review.spent) - _MODELS),
+        "llm": spent_text(review.spent) if review.spent else "",
         "fixed": [{"name": bounded(cluster).name, "tests": len(cluster.tests)} for cluster in fixed[:_FIXED]],
         "more_fixed": max(0, len(fixed) - _FIXED),
     }
@@ -141,6 +149,16 @@ def _leg(leg: Leg) -> dict[str, Any]:
         "duration": words.duration(leg.duration),
         "finished": leg.finished,
     }
+
+
+def _metric(name: str, figure: Figure) -> dict[str, str]:
+    return {"name": shorten(name, 100), "value": shorten(figure_text(figure), 60)}
+
+
+def _spent(each: Spent) -> dict[str, str]:
+    usage = each.usage
+    counts = {name: f"{getattr(usage, name):,}" for name in ("requests", "input", "cache_read", "output", "reasoning")}
+    return {"model": shorten(usage.model, 100), "cost": "no price" if each.cost is None else money(each.cost), **counts}
 
 
 def _kinds(causes: Sequence[Cause]) -> str:

@@ -1,0 +1,1 @@
+"""Spans of the running test: by hand, from Weave, from OpenTelemetry."""

@@ -1,0 +1,229 @@
+"""Spans of OpenTelemetry: a processor on the global provider hands those of a test to the sink.
+
+Nothing of OpenTelemetry is imported here. A project that uses it has imported it, and what its SDK calls on a processor is
+known by name; a provider that is set later is seen when it is set.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+from weakref import WeakSet
+
+from msgspec import UNSET, Struct
+
+from pytest_tracetriage.capture.spans import genai, messages
+from pytest_tracetriage.capture.spans.sink import connected
+from pytest_tracetriage.model.trace import Span, SpanKind
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from types import ModuleType
+
+    from pytest_tracetriage.capture.spans.sink import SpanSink
+
+API = "opentelemetry.trace"
+"""The module whose global provider is watched: call `watch` with it once the project has imported it."""
+MAX_OPEN = 10_000
+"""Spans that are remembered as possible parents, at most twice as many."""
+MAX_STOP_REASON = 256
+MAX_ERROR = 8_000
+_SETTERS = ("_set_tracer_provider", "set_tracer_provider")
+_KINDS: dict[str, SpanKind] = {
+    "chat": "llm",
+    "completion": "llm",
+    "generate_content": "llm",
+    "llm": "llm",
+    "text_completion": "llm",
+    "embedding": "embedding",
+    "embeddings": "embedding",
+    "execute_tool": "tool",
+    "tool": "tool",
+    "agent": "agent",
+    "create_agent": "agent",
+    "invoke_agent": "agent",
+}
+_KIND_NAMES = ("gen_ai.operation.name", "openinference.span.kind", "traceloop.span.kind", "llm.request.type")
+
+
+class _Known(Struct, frozen=True):
+    trace: str
+    id: str
+    parent: str
+
+
+class Processor:
+    """What an SDK's provider calls when spans begin and end. Never raises; idle when no recorder runs."""
+
+    def __init__(self) -> None:
+        self._known: dict[tuple[int, int], _Known] = {}
+        self._older: dict[tuple[int, int], _Known] = {}
+        self._providers: WeakSet[Any] = WeakSet()
+
+    def join(self, provider: Any) -> None:
+        """Listen to a provider of the SDK, once."""
+        if hasattr(provider, "add_span_processor") and provider not in self._providers:
+            self._providers.add(provider)
+            provider.add_span_processor(self)
+
+    def on_start(self, span: Any, parent_context: Any = None) -> None:
+        """Note the test that a span begins in, and what it stands in."""
+        sink = connected()
+        if sink is None:
+            return
+        try:
+            trace = sink.trace()
+            if trace:
+                known = _Known(trace, sink.new_id(), sink.parent(trace, self._parent(span, trace)))
+                if len(self._known) >= MAX_OPEN:  # two generations: no lock, which a fork could leave closed
+                    self._older, self._known = self._known, {}
+                self._known[_key(span.get_span_context())] = known
+        except Exception as error:
+            sink.trouble(error)
+
+    def on_end(self, span: Any) -> None:
+        """Write a finished span, under the test in which it began."""
+        sink = connected()
+        if sink is None:
+            return
+        try:
+            known = self._find(span.get_span_context())
+            if known is not None:
+                _write(sink, span, known)
+        except Exception as error:
+            sink.trouble(error)
+
+    def _on_ending(self, span: Any) -> None:
+        """Newer SDKs ask before the end too."""
+
+    def shutdown(self) -> None:
+        """Nothing is held back, so nothing is to be closed."""
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Return True: each span was written when it ended."""
+        return True
+
+    def current(self, module: Any, trace: str) -> str:
+        """Return our id of the span that runs here, "" outside one of this trace."""
+        known = self._find(module.get_current_span().get_span_context())
+        return known.id if known is not None and known.trace == trace else ""
+
+    def _parent(self, span: Any, trace: str) -> str | None:
+        """Return our id of a span's own parent; None where it has none, so that others are asked."""
+        known = self._find(span.parent) if span.parent is not None else None
+        return known.id if known is not None and known.trace == trace else None
+
+    def _find(self, context: Any) -> _Known | None:
+        key = _key(context)
+        return self._known.get(key) or self._older.get(key)
+
+
+_processor = Processor()
+
+
+def watch(module: ModuleType) -> None:
+    """Listen to the global provider of `opentelemetry.trace`, and to each that is set from now on."""
+    sink = connected()
+    if sink is not None:
+        sink.ask(current)
+    _join(getattr(module, "_TRACER_PROVIDER", None))
+    name = next((name for name in _SETTERS if callable(getattr(module, name, None))), "")
+    setter = getattr(module, name, None)
+    if setter is None or getattr(setter, "tracetriage", False):
+        return
+
+    def watched(*args: Any, **kwargs: Any) -> Any:
+        answer = setter(*args, **kwargs)
+        _join(getattr(module, "_TRACER_PROVIDER", None) or next(iter(args), None))
+        return answer
+
+    watched.tracetriage = True  # type: ignore[attr-defined]
+    setattr(module, name, watched)
+
+
+def current() -> str:
+    """Return our id of the OpenTelemetry span that runs here, "" outside one of the running test."""
+    module, sink = sys.modules.get(API), connected()
+    return _processor.current(module, sink.trace()) if module is not None and sink is not None else ""
+
+
+def _join(provider: Any) -> None:
+    """Join a provider; a proxy that has none of its own yet is not one."""
+    sink = connected()
+    if provider is None or sink is None:
+        return
+    try:
+        _processor.join(provider)
+    except Exception as error:
+        sink.trouble(error)
+
+
+def _key(context: Any) -> tuple[int, int]:
+    return context.trace_id, context.span_id
+
+
+def _write(sink: SpanSink, span: Any, known: _Known) -> None:
+    attributes: Mapping[str, Any] = span.attributes or {}
+    events = [(event.name, event.attributes or {}) for event in span.events or ()]
+    began, ended = span.start_time or 0, span.end_time or span.start_time or 0
+    error = _error(span, attributes, events)
+    sink.write(
+        Span(
+            id=known.id,
+            trace=known.trace,
+            name=span.name or "span",
+            start=began / 1e9,
+            duration=max(0, ended - began) / 1e9,
+            kind=_kind(attributes),
+            parent=known.parent,
+            component=_text(attributes.get("gen_ai.agent.name")),
+            outcome="failed" if error else "success",
+            stop_reason=_stop_reason(attributes),
+            error=error,
+            source="opentelemetry",
+            usage=genai.usage_of_attributes(attributes),
+            attributes=messages.rest(attributes, content=sink.content),
+        ),
+        inputs=_or_unset(messages.inputs(attributes, events)),
+        output=_or_unset(messages.output(attributes, events)),
+    )
+
+
+def _or_unset(value: Any) -> Any:
+    return UNSET if value is None else value
+
+
+def _kind(attributes: Mapping[str, Any]) -> SpanKind:
+    for name in _KIND_NAMES:
+        value = attributes.get(name)
+        if isinstance(value, str):
+            return _KINDS.get(value.lower(), "span")
+    return "llm" if genai.usage_of_attributes(attributes) is not None else "span"
+
+
+def _error(span: Any, attributes: Mapping[str, Any], events: list[tuple[str, Mapping[str, Any]]]) -> str:
+    """Return what went wrong, "" where nothing did.
+
+    The conventions ask that exceptions which are handled are not recorded: one of a span without a status has left it.
+    """
+    status = getattr(span.status.status_code, "name", "")
+    raised = [given for name, given in events if name == "exception"]
+    if status == "OK" or (status != "ERROR" and not raised):
+        return ""
+    if raised:
+        kind, message = _text(raised[-1].get("exception.type")), _text(raised[-1].get("exception.message"), MAX_ERROR)
+        return f"{kind}: {message}" if kind and message else kind or message or "exception"
+    kind, message = _text(attributes.get("error.type")), _text(span.status.description, MAX_ERROR)
+    return f"{kind}: {message}" if kind and message and not message.startswith(kind) else message or kind or "error"
+
+
+def _stop_reason(attributes: Mapping[str, Any]) -> str:
+    reasons = attributes.get("gen_ai.response.finish_reasons")
+    if isinstance(reasons, str):
+        return _text(reasons)
+    found = ", ".join(dict.fromkeys(str(reason) for reason in reasons or () if reason))
+    return found.encode("utf-8", "replace")[:MAX_STOP_REASON].decode("utf-8", "ignore")
+
+
+def _text(value: Any, longest: int = MAX_STOP_REASON) -> str:
+    return str(value)[:longest] if value is not None else ""

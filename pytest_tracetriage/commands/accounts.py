@@ -1,0 +1,61 @@
+"""What a run's folder says of tokens, cost and metrics, read once."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.collect.presence import holds_spans
+from pytest_tracetriage.collect.spans import node_ids, read_spans
+from pytest_tracetriage.model.analysis import Problem
+from pytest_tracetriage.model.trace import Metric
+from pytest_tracetriage.triage.figures import Figures
+from pytest_tracetriage.triage.prices import INSTALL, Prices
+from pytest_tracetriage.triage.spending import Account, Calls
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from pytest_tracetriage.model.run import Figure, Spent
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """What runs have spent, in all (`spent`) and by test (`tests`, by node id), their metrics, and what was wrong."""
+
+    spent: tuple[Spent, ...] = ()
+    tests: dict[str, Account] = field(default_factory=dict)
+    metrics: dict[str, Figure] = field(default_factory=dict)
+    note: str = ""
+    """Why nothing has a price, where that is so."""
+    trouble: str = ""
+
+
+def accounts_of(folders: Iterable[Path]) -> Accounts:
+    """Return what these runs' folders hold; quickly nothing where no span and no metric was written."""
+    whole, figures, tests = Account(), Figures(), dict[str, Account]()
+    prices: Prices | None = None
+    bad = 0
+    for folder in folders:
+        if not holds_spans(folder):
+            continue
+        traces: dict[str, Account] = {}
+        calls = Calls()
+        for item in read_spans(folder):
+            if isinstance(item, Problem):
+                bad += 1
+            elif isinstance(item, Metric):
+                figures.add(item.name, item.value, item.unit)
+            elif item.usage is not None and calls.is_new(item):
+                prices = prices or Prices()
+                cost = prices.cost(item.usage, item.start)
+                whole.add(item.usage, cost)
+                traces.setdefault(item.trace, Account()).add(item.usage, cost)
+        for trace, nodeid in (node_ids(folder, traces) if traces else {}).items():
+            tests.setdefault(nodeid, Account()).add_all(traces[trace])
+    metrics = figures.figures()
+    troubles = [f"{bad} spans or metrics could not be read"] if bad else []
+    if figures.left_out:
+        troubles.append(f"{figures.left_out} metrics were left out: too many names, or no number")
+    return Accounts(whole.spent(), tests, metrics, INSTALL if prices and prices.missing else "", "; ".join(troubles))

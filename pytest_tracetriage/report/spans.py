@@ -1,0 +1,203 @@
+"""The spans of one trace as a tree: what stood in what, how long it took, what it cost, where it broke."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.model.run import Spent
+from pytest_tracetriage.report.spent import money, spent_text, tokens
+from pytest_tracetriage.report.text import Line, plural, printable, shorten
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pytest_tracetriage.model.trace import Span
+
+SHOWN = 200
+"""Spans of one trace that are drawn."""
+MAX_DEPTH = 20
+"""Levels that are drawn one inside the other; what stands deeper is drawn at this one."""
+_TEXT_LINES = 3
+_NARROW = 40
+
+
+class _Branch:
+    """A span with what stands in it: `tokens` and `cost` (NaN where a call has no price) are those of all of it."""
+
+    def __init__(self, span: Span) -> None:
+        self.span = span
+        self.below: list[_Branch] = []
+        self.tokens = 0
+        self.cost = 0.0
+
+
+def span_lines(
+    spans: Sequence[Span], costs: Mapping[str, float | None], width: int, note: str = "", bad: int = 0
+) -> list[Line]:
+    """Return the tree of a trace's spans with a line of totals above it, for a terminal of `width` characters.
+
+    `costs` are US dollars by span id, None or absent where there is no price; `note` says why. `bad` lines of the run could not
+    be read. At most 200 spans are drawn: those that broke and what they stand in before all others.
+    """
+    if not spans:
+        return []
+    roots = _tree(spans, costs)
+    chosen = _chosen(roots)
+    lines: list[Line] = [((f"  {'spans':<9} ", "dim"), (_totals(spans, costs, note), ""))]
+    paid = any(branch.tokens for branch in roots)
+    todo = [(branch, 0) for branch in reversed(roots)]
+    while todo:
+        branch, depth = todo.pop()
+        if branch.span.id in chosen:
+            lines += _span(branch, depth, width, paid=paid)
+            todo += [(below, min(depth + 1, MAX_DEPTH)) for below in reversed(branch.below)]
+    if len(spans) > len(chosen):
+        lines.append(((f"    … and {plural(len(spans) - len(chosen), 'more span')}", "dim"),))
+    if bad:
+        lines.append(((f"    {plural(bad, 'line')} of this run could not be read", "yellow"),))
+    return lines
+
+
+def _tree(spans: Sequence[Span], costs: Mapping[str, float | None]) -> list[_Branch]:
+    """Return the roots, what began first above. A span whose parent is not known, or stands in itself, is a root."""
+    branches = {span.id: _Branch(span) for span in sorted(spans, key=lambda span: (span.start, span.id))}
+    circling = _circling(branches)
+    roots = []
+    for branch in branches.values():
+        parent = branches.get(branch.span.parent)
+        if parent is None or branch.span.id in circling:
+            roots.append(branch)
+        else:
+            parent.below.append(branch)
+    for branch in reversed(_all(roots)):
+        usage = branch.span.usage
+        if usage is not None:
+            cost = costs.get(branch.span.id)
+            branch.tokens = tokens(usage)
+            branch.cost = math.nan if cost is None else cost
+        branch.tokens += sum(below.tokens for below in branch.below)
+        branch.cost += math.fsum(below.cost for below in branch.below)
+    return roots
+
+
+def _circling(branches: Mapping[str, _Branch]) -> set[str]:
+    """Return the ids of the spans that stand in themselves, by whatever way."""
+    found: set[str] = set()
+    known: set[str] = set()
+    for identity in branches:
+        path: dict[str, None] = {}
+        at = identity
+        while at in branches and at not in known and at not in path:
+            path[at] = None
+            at = branches[at].span.parent
+        if at in path:
+            members = list(path)
+            found.update(members[members.index(at) :])
+        known.update(path)
+    return found
+
+
+def _all(roots: Sequence[_Branch]) -> list[_Branch]:
+    """Return all branches, each before what stands in it."""
+    found = list(roots)
+    for branch in found:
+        found += branch.below
+    return found
+
+
+def _chosen(roots: Sequence[_Branch]) -> set[str]:
+    """Return the ids of the spans to draw: never one without what it stands in."""
+    every = _all(roots)
+    if len(every) <= SHOWN:
+        return {branch.span.id for branch in every}
+    parents = {below.span.id: branch for branch in every for below in branch.below}
+    chosen: set[str] = set()
+    for branch in sorted(every, key=lambda branch: branch.span.outcome == "success"):  # stable: what is higher up comes first
+        path: list[str] = []
+        above: _Branch | None = branch
+        while above is not None and above.span.id not in chosen and len(chosen) + len(path) <= SHOWN:
+            path.append(above.span.id)
+            above = parents.get(above.span.id)
+        if len(chosen) + len(path) <= SHOWN:
+            chosen.update(path)
+    return chosen
+
+
+def _totals(spans: Sequence[Span], costs: Mapping[str, float | None], note: str) -> str:
+    paid = [(span, span.usage) for span in spans if span.usage is not None]
+    if not paid:
+        return plural(len(spans), "span")
+    text = spent_text([Spent(usage, costs.get(span.id)) for span, usage in paid], note)
+    parts = [
+        f"{count:,} {word}"
+        for word, count in (
+            ("cached", sum(usage.cache_read for _, usage in paid)),
+            ("to the cache", sum(usage.cache_creation for _, usage in paid)),
+            ("reasoning", sum(usage.reasoning for _, usage in paid)),
+        )
+        if count
+    ]
+    return f"{plural(len(spans), 'span')}, LLM: {text}{' · ' + ', '.join(parts) if parts else ''}"
+
+
+def _span(branch: _Branch, depth: int, width: int, *, paid: bool) -> list[Line]:
+    span = branch.span
+    indent = "    " + "  " * depth
+    right = _measures(branch, paid=paid)
+    left = " ".join(part for part in (span.component if span.component not in span.name else "", span.name) if part)
+    model = span.usage.model if span.usage is not None and span.usage.model not in span.name else ""
+    kind = span.kind if span.kind not in {"span", "step", "op"} else ""
+    tail = " ".join(printable(part) for part in (kind, model) if part)
+    room = max(_NARROW // 2, width - len(indent) - len(right) - 4)
+    tail = shorten(tail, max(0, room - min(len(left), room // 2) - 2))
+    name = shorten(printable(left), max(8, room - len(tail) - 2 if tail else room))
+    pad = max(0, room - len(name) - (len(tail) + 2 if tail else 0))
+    failed = span.outcome != "success"
+    mark = "✗ " if failed else "  "
+    lines: list[Line] = [
+        (
+            (indent + mark, "red bold" if failed else ""),
+            (name, "red bold" if failed else "bold" if depth == 0 else ""),
+            (f"  {tail}" if tail else "", "cyan"),
+            ((" " * pad + "  " + right).rstrip(), "dim"),
+        )
+    ]
+    below = indent + "    "
+    for label, text, style in (
+        ("ended", _ending(span), "yellow"),
+        ("error", "" if any(other.span.error == span.error for other in branch.below) else span.error, "red"),
+        ("in", span.inputs, ""),
+        ("out", span.output, ""),
+    ):
+        lines += _wrapped(below, label, text, style, width)
+    return lines
+
+
+def _measures(branch: _Branch, *, paid: bool) -> str:
+    seconds = _seconds(branch.span.duration)
+    if not paid:
+        return f"{seconds:>8}"
+    count = f"{branch.tokens:,} tok" if branch.tokens else ""
+    cost = money(branch.cost) if branch.tokens and not math.isnan(branch.cost) else ""
+    return f"{seconds:>8}  {count:>11}  {cost:>8}"
+
+
+def _seconds(duration: float) -> str:
+    return f"{duration * 1000:.0f} ms" if duration < 0.9995 else f"{duration:,.2f} s"
+
+
+def _ending(span: Span) -> str:
+    outcome = span.outcome if span.outcome not in {"success", "failed"} else ""
+    reason = span.stop_reason if span.outcome != "success" else ""
+    return ": ".join(part for part in (outcome, reason, span.rationale) if part)
+
+
+def _wrapped(indent: str, label: str, text: str, style: str, width: int) -> list[Line]:
+    """Return a text under its label in at most three lines."""
+    if not text:
+        return []
+    room = max(_NARROW, width - len(indent) - 7)
+    text = shorten(printable(text[: 4 * _TEXT_LINES * room]), _TEXT_LINES * room)
+    pieces = [text[start : start + room] for start in range(0, len(text), room)]
+    return [((f"{indent}{label if not index else '':<6} ", "dim"), (piece, style)) for index, piece in enumerate(pieces)]
