@@ -40,11 +40,11 @@ def group_of(ci: CI) -> str:
 
 def read_git(rootdir: Path, environ: Mapping[str, str]) -> Git:
     """Return the checked-out commit; all empty where there is no repository, or no git."""
-    status = _git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=all")
+    status = git(rootdir, "status", "--porcelain=v2", "--branch", "--untracked-files=no", "--ignore-submodules=all")
     commit = branch = ""
     dirty = False
     if status is None:
-        commit = _git(rootdir, "rev-parse", "HEAD") or ""
+        commit = git(rootdir, "rev-parse", "HEAD") or ""
     for line in (status or "").splitlines():
         if line.startswith("# branch.oid "):
             commit = line[13:].replace("(initial)", "")
@@ -70,13 +70,14 @@ def base_branch(environ: Mapping[str, str]) -> str:
     return default if isinstance(default, str) and default else environ.get("CI_DEFAULT_BRANCH", "")
 
 
-def _git(rootdir: Path, *args: str) -> str | None:
+def git(rootdir: Path, *args: str, timeout: float = GIT_TIMEOUT) -> str | None:
+    """Return what git prints, without space around it; None where it fails, is missing, or takes over `timeout` seconds."""
     try:
         done = subprocess.run(
             ["git", "--no-optional-locks", *args],
             cwd=rootdir,
             capture_output=True,
-            timeout=GIT_TIMEOUT,
+            timeout=timeout,
             check=False,
             stdin=subprocess.DEVNULL,
             env={**os.environ, "GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"},

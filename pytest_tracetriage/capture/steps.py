@@ -9,14 +9,14 @@ import functools
 import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
-from pytest_tracetriage.capture.spans.sink import connected
+from pytest_tracetriage.capture.spans.sink import begin
 from pytest_tracetriage.model.trace import Span, StepOutcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
     from types import TracebackType
 
-    from pytest_tracetriage.capture.spans.sink import SpanSink
+    from pytest_tracetriage.capture.spans.sink import Begun
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -47,9 +47,7 @@ class step:  # noqa: N801 - reads as a verb at the call site
         self.stop_reason = ""
         self.rationale = ""
         self._outcome: StepOutcome | None = None
-        self._sink: SpanSink | None = None
-        self._trace = self._id = self._parent = ""
-        self._token: Any = None
+        self._begun: Begun | None = None
         self._start = self._clock = 0.0
 
     def outcome(self, outcome: StepOutcome, *, stop_reason: str = "", rationale: str = "") -> None:
@@ -66,28 +64,23 @@ class step:  # noqa: N801 - reads as a verb at the call site
 
     def __enter__(self) -> step:
         self._start, self._clock = time.time(), time.perf_counter()
-        sink = connected()
-        self._trace = sink.trace() if sink is not None else ""
-        if sink is not None and self._trace:
-            self._sink, self._id = sink, sink.new_id()
-            self._parent = sink.parent(self._trace)
-            self._token = sink.enter(self._trace, self._id)
+        self._begun = begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        sink, self._sink = self._sink, None
-        if sink is None:
+        begun, self._begun = self._begun, None
+        if begun is None:
             return
-        sink.leave(self._token)
+        begun.sink.leave(begun.token)
         outcome = self._outcome or ("failed" if exc is not None else "success")
-        sink.write(
+        begun.sink.write(
             Span(
-                id=self._id,
-                trace=self._trace,
+                id=begun.id,
+                trace=begun.trace,
                 name=self.name,
                 start=self._start,
                 duration=time.perf_counter() - self._clock,
-                parent=self._parent,
+                parent=begun.parent,
                 component=self.component,
                 outcome=outcome,
                 stop_reason=self.stop_reason,

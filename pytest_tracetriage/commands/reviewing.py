@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 import msgspec
 
+from pytest_tracetriage.capture.context import git
 from pytest_tracetriage.collect import condense
 from pytest_tracetriage.commands import pipeline
 from pytest_tracetriage.commands.grouping import legs, missing_legs, workflow_run
@@ -268,31 +268,16 @@ def _links(rootdir: Path, review: Review) -> tuple[dict[str, str], str]:
 
     Files of a traceback are what a test says: only what git knows becomes a link.
     """
-    prefix = _git(rootdir, "rev-parse", "--show-prefix").strip("\n")
+    prefix = git(rootdir, "rev-parse", "--show-prefix", timeout=GIT_TIMEOUT) or ""
     files = {suspect.file for cluster in review.analysis.clusters for suspect in cluster.suspects}
     for cluster in (*review.analysis.clusters, *review.retried):
         if cluster.exemplar is not None:
             files |= {frame.file for error in cluster.exemplar.failure.errors for frame in error.frames}
     if not files or not review.commit:
         return {}, prefix
-    tracked = set(_git(rootdir, "ls-files", "-z").split("\0"))
+    tracked = set((git(rootdir, "ls-files", "-z", timeout=GIT_TIMEOUT) or "").split("\0"))
     server = review.url.partition(f"/{review.repository}/")[0] if review.repository and review.url else ""
     if not server.startswith(("https://", "http://")):
         return {}, prefix
     page = f"{server}/{quote(review.repository)}/blob/{quote(review.commit)}/"
     return {file: page + quote(prefix + file) for file in sorted(files & tracked)[:_LINKED]}, prefix
-
-
-def _git(folder: Path, *args: str) -> str:
-    try:
-        done = subprocess.run(
-            ["git", "--no-optional-locks", *args],
-            cwd=folder,
-            capture_output=True,
-            timeout=GIT_TIMEOUT,
-            check=False,
-            stdin=subprocess.DEVNULL,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return ""
-    return done.stdout.decode("utf-8", "replace") if done.returncode == 0 else ""

@@ -10,14 +10,14 @@ import time
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, get_args
 
 from pytest_tracetriage.capture.spans.content import shape
-from pytest_tracetriage.capture.spans.sink import connected
+from pytest_tracetriage.capture.spans.sink import begin
 from pytest_tracetriage.model.trace import Span, SpanKind, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Generator
     from types import TracebackType
 
-    from pytest_tracetriage.capture.spans.sink import SpanSink
+    from pytest_tracetriage.capture.spans.sink import Begun
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -51,9 +51,7 @@ class span:  # noqa: N801 - reads as a verb at the call site
         self._given = attributes
         self._attributes = dict(attributes)
         self._usage: Usage | None = None
-        self._sink: SpanSink | None = None
-        self._trace = self._id = self._parent = ""
-        self._token: Any = None
+        self._begun: Begun | None = None
         self._start = self._clock = 0.0
 
     def set(self, key: str, value: Any) -> None:
@@ -94,43 +92,38 @@ class span:  # noqa: N801 - reads as a verb at the call site
     def __enter__(self) -> span:  # noqa: PYI034 - Self is 3.11
         self._attributes, self._usage = dict(self._given), None
         self._start, self._clock = time.time(), time.perf_counter()
-        sink = connected()
-        self._trace = sink.trace() if sink is not None else ""
-        if sink is not None and self._trace:
-            self._sink, self._id = sink, sink.new_id()
-            self._parent = sink.parent(self._trace)
-            self._token = sink.enter(self._trace, self._id)
+        self._begun = begin()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, exc: BaseException | None, tb: TracebackType | None) -> None:
-        sink, self._sink = self._sink, None
-        if sink is None:
+        begun, self._begun = self._begun, None
+        if begun is None:
             return
         duration = time.perf_counter() - self._clock
-        sink.leave(self._token)
+        begun.sink.leave(begun.token)
         try:
-            self._write(sink, duration, exc)
+            self._write(begun, duration, exc)
         except Exception as error:  # text of an exception can be refused
-            sink.trouble(error)
+            begun.sink.trouble(error)
 
-    def _write(self, sink: SpanSink, duration: float, exc: BaseException | None) -> None:
+    def _write(self, begun: Begun, duration: float, exc: BaseException | None) -> None:
         kept = dict(self._attributes)
         given = {word: kept.pop(key) for key, word in (("inputs", "inputs"), ("output", "output")) if key in kept}
         component = kept.pop("component", "")
-        sink.write(
+        begun.sink.write(
             Span(
-                id=self._id,
-                trace=self._trace,
+                id=begun.id,
+                trace=begun.trace,
                 name=self.name,
                 start=self._start,
                 duration=duration,
                 kind=self.kind,
-                parent=self._parent,
+                parent=begun.parent,
                 component=str(component)[:MAX_NAME],
                 outcome="failed" if _is_failure(exc) else "success",
                 error=f"{type(exc).__name__}: {exc}"[:2_000] if exc is not None and _is_failure(exc) else "",
                 usage=self._usage,
-                attributes={str(key): _text(value, content=sink.content) for key, value in kept.items()},
+                attributes={str(key): _text(value, content=begun.sink.content) for key, value in kept.items()},
             ),
             **given,
         )

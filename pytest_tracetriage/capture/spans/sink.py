@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import os
 from contextvars import ContextVar
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
@@ -30,6 +30,26 @@ MAX_ATTRIBUTE = 500
 _sinks: list[SpanSink] = []
 _place: ContextVar[tuple[str, str, str] | None] = ContextVar("tracetriage_place", default=None)
 """The innermost span of ours: its trace, its id, and the foreign span that it stood in when it began."""
+
+
+class Begun(NamedTuple):
+    """A span of ours that has begun: where it goes, what it belongs to, and what undoes `enter`."""
+
+    sink: SpanSink
+    trace: str
+    id: str
+    parent: str
+    token: Any
+
+
+def begin() -> Begun | None:
+    """Begin a span in the running test; None outside of one, or where nothing records. Its end is `sink.leave(token)`."""
+    sink = connected()
+    trace = sink.trace() if sink is not None else ""
+    if sink is None or not trace:
+        return None
+    identity, parent = sink.new_id(), sink.parent(trace)
+    return Begun(sink, trace, identity, parent, sink.enter(trace, identity))
 
 
 def connected() -> SpanSink | None:
