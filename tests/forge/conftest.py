@@ -3,7 +3,7 @@ from __future__ import annotations
 import shutil
 
 import pytest
-from scenarios import FULL_NAME, no_sleep
+from scenarios import FORK, FULL_NAME, no_sleep
 from server import GitHubServer
 from world import INSTALLATION, Pull, World
 
@@ -62,3 +62,12 @@ def forge_of(server):
 @pytest.fixture
 def forge(forge_of):
     return forge_of()
+
+
+@pytest.fixture
+def fork(server):
+    """The head commit of a fork from which #2 was opened."""
+    server.world.create_repository(FORK)
+    head = server.world.commit({"shop/cart.py": "def total(items): return 0\n"}, "feature", FORK)
+    server.world.open_pull("feature", head, FORK)
+    return head

@@ -11,6 +11,7 @@ import sys
 from pytest_tracetriage.govern.forge.github import CheckAnnotation, GitHubForge
 
 FULL_NAME = "acme/shop"
+FORK = "mallory/shop"
 MARKER = "<!-- tracetriage: unit tests -->"
 NAME = "TraceTriage / unit tests"
 

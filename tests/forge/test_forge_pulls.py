@@ -1,19 +1,8 @@
 from __future__ import annotations
 
 import pytest
-from scenarios import calls
+from scenarios import FORK, calls
 from world import Pull
-
-FORK = "mallory/shop"
-
-
-@pytest.fixture
-def fork(server):
-    """The head commit of a fork, from which #2 was opened."""
-    server.world.create_repository(FORK)
-    head = server.world.commit({"shop/cart.py": "def total(items): return 0\n"}, "feature", FORK)
-    server.world.open_pull("feature", head, FORK)
-    return head
 
 
 def test_the_pull_of_a_branch_here_is_found_by_its_commit(server, forge, sha):

@@ -11,7 +11,7 @@ import zipfile
 import msgspec
 import pytest
 from commands.recorded import PRICE, STOCK, record
-from scenarios import FULL_NAME
+from scenarios import FORK, FULL_NAME
 from world import INSTALLATION, PERSONAL
 
 from pytest_tracetriage.commands import main
@@ -19,7 +19,6 @@ from pytest_tracetriage.report.github.marker import read_data
 from pytest_tracetriage.store.runs import host
 
 A, B = "tests/test_a.py::test_a", "tests/test_b.py::test_b"
-FORK = "mallory/shop"
 
 
 @pytest.fixture
@@ -169,15 +168,6 @@ def test_a_fork_has_no_token_and_says_where_the_comment_comes_from(job, server, 
     assert "::notice" in out
     assert job.summary.stat().st_size > 0
     assert not (job.folder / "past").exists() or not list((job.folder / "past").iterdir())
-
-
-@pytest.fixture
-def fork(server):
-    """The head commit of a fork from which #2 was opened."""
-    server.world.create_repository(FORK)
-    head = server.world.commit({"shop/cart.py": "def total(items): return 0\n"}, "feature", FORK)
-    server.world.open_pull("feature", head, FORK)
-    return head
 
 
 def test_after_a_fork_the_pull_request_is_found_whatever_the_artifact_says(job, server, fork):
