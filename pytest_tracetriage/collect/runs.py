@@ -51,6 +51,11 @@ def open_run(folder: Path) -> RunFiles:
     return RunFiles(folder, run, traces, tuple(problems))
 
 
+def run_name(files: RunFiles) -> str:
+    """Return what the ids of a run's traces are unique in."""
+    return files.run.id if files.run is not None else files.folder.name
+
+
 def unfinished(files: RunFiles) -> list[Trace]:
     """Return a trace for each test that a dead process of the run left unfinished, with outcome crashed or timeout."""
     if files.run is not None and is_alive(files.run):

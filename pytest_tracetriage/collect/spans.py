@@ -31,22 +31,27 @@ class _Named(msgspec.Struct, gc=False):
 def read_spans(folder: Path) -> Iterator[Span | Metric | Problem]:
     """Yield the spans and metrics of a run in the order of its files, and a problem for each that cannot be read."""
     for path in open_run(folder).traces:
-        try:
-            with open_source(path) as file:
-                for number, line in lines(file):
-                    if line is None:
-                        yield Problem(str(path), number, "the line is too long and was skipped")
-                        continue
-                    head = line[:_HEAD]
-                    try:
-                        if _SPAN in head:
-                            yield _decode_span(line)
-                        elif _METRIC in head:
-                            yield _decode_metric(line)
-                    except (msgspec.MsgspecError, RecursionError) as error:
-                        yield Problem(str(path), number, f"neither a span nor a metric: {error}")
-        except (OSError, EOFError) as error:
-            yield Problem(str(path), 0, getattr(error, "strerror", None) or str(error))
+        yield from spans_in(path)
+
+
+def spans_in(path: Path) -> Iterator[Span | Metric | Problem]:
+    """Yield the spans and metrics of one file of records, and a problem for each that cannot be read."""
+    try:
+        with open_source(path) as file:
+            for number, line in lines(file):
+                if line is None:
+                    yield Problem(str(path), number, "the line is too long and was skipped")
+                    continue
+                head = line[:_HEAD]
+                try:
+                    if _SPAN in head:
+                        yield _decode_span(line)
+                    elif _METRIC in head:
+                        yield _decode_metric(line)
+                except (msgspec.MsgspecError, RecursionError) as error:
+                    yield Problem(str(path), number, f"neither a span nor a metric: {error}")
+    except (OSError, EOFError) as error:
+        yield Problem(str(path), 0, getattr(error, "strerror", None) or str(error))
 
 
 def spans_of(folder: Path, traces: Collection[str]) -> tuple[dict[str, list[Span]], int]:

@@ -112,7 +112,7 @@ def _plan_run(folder: Path, parts: list[Part], ready: Summary, *, running: bool)
     files = runs.open_run(folder)
     ready.problems.update((problem.file, problem.line, problem.message) for problem in files.problems)
     run = files.run
-    identity = run.id if run is not None else folder.name
+    identity = runs.run_name(files)
     source = Source(
         id=identity,
         format="tracetriage",

@@ -13,7 +13,8 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pytest_tracetriage.model.trace import Trace
+from pytest_tracetriage.collect.spans import read_spans
+from pytest_tracetriage.model.trace import Span, Trace
 from pytest_tracetriage.store.runs import read_analysis, read_run, run_folders
 
 
@@ -363,6 +364,48 @@ def test_a_saved_run_of_our_own_can_be_shown(shop, run_folder, empty, tracetriag
     shown = tracetriage("show", "tests/test_cart.py::test_total[summer]").out
     assert "E           KeyError: 'sku'" in shown  # indented as the source line above it, which was saved too
     assert "# prices are known by stock-keeping unit" in shown, "the functions' sources are kept too"
+
+
+AGENT = """
+from pytest_tracetriage import metric, span, step
+
+def test_fix():
+    metric("iterations_total", 2)
+    with step("Fixer"):
+        with span("ask", kind="llm") as ask:
+            ask.usage("gpt-4o", input=100, output=7)
+        with span("apply", kind="tool"):
+            raise ValueError("hunk 1 does not apply")
+"""
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_spans_metrics_and_where_a_trace_broke_are_saved_too(empty, tracetriage, runs):
+    (empty / "test_a.py").write_text(AGENT, encoding="utf-8")
+    for _ in range(runs):
+        subprocess.run([sys.executable, "-m", "pytest", "--tracetriage"], capture_output=True, check=False)
+    printed = analysis(tracetriage("analyze", ".tracetriage/runs", "--save", "--format", "json"))
+    folder = saved(empty)
+    run, kept = read_run(folder), read_analysis(folder)
+    assert run.metrics["iterations_total"].value == 2 * runs
+    assert [(spent.usage.input, spent.usage.output) for spent in run.spent] == [(100 * runs, 7 * runs)]
+    spans = [item for item in read_spans(folder) if isinstance(item, Span)]
+    assert len({span.id for span in spans}) == len(spans) == 3 * runs
+    assert {span.parent for span in spans if span.parent} <= {span.id for span in spans}
+    assert [(place.run, place.component) for place in kept.traces] == [(folder.name, "Fixer")] * runs
+    assert {place.step for place in kept.traces} == {span.id for span in spans if span.name == "apply"}
+    assert {place.id for place in kept.traces} == {span.trace for span in spans}
+    again = analysis(tracetriage("analyze", folder, "--format", "json"))
+    assert again["spent"] == printed["spent"]
+    assert [one["evidence"] for one in again["traces"]] == [one["evidence"] for one in printed["traces"]]
+    assert "apply  tool" in tracetriage("show", "test_a.py::test_fix").out
+
+
+def test_a_crash_below_a_folder_of_runs_is_saved(empty, tracetriage):
+    (empty / "test_a.py").write_text("import os\ndef test_ok(): pass\ndef test_die(): os._exit(3)\n", encoding="utf-8")
+    subprocess.run([sys.executable, "-m", "pytest", "--tracetriage"], capture_output=True, check=False)
+    tracetriage("analyze", ".tracetriage/runs", "--save")
+    assert analysis(tracetriage("analyze", saved(empty), "--format", "json"))["totals"]["crashed"] == 1
 
 
 def test_nothing_readable_is_nothing_saved(empty, tracetriage):
