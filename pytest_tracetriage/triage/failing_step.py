@@ -191,19 +191,31 @@ def _declared(tree: Tree) -> Step | None:
 def _asked_before(tree: Tree, choice: Choice) -> Choice:
     """Return the call to a model, in its place, whose useless answer a step went on with: the last call before it failed.
 
-    The call stands below the step, or beside it.
+    The call stands below the step, or beside it; or the step took up, within one component, what a span beside it had just
+    asked for.
     """
     step = choice.step
-    if step.kind in {"llm", "tool", "embedding"}:
-        return choice
-    calls = [
-        call
-        for call in tree.steps
-        if call.kind == "llm"
-        and call.end <= step.end + SLACK
-        and (call.parent == step.parent or any(above.id == step.id for above in tree.above(call)))
-    ]
-    last = max(calls, key=lambda call: (call.end, call.id), default=None)
-    if last is None or not last.signal:
-        return choice
-    return Choice(last, f"{step.name} failed on its answer")
+    calls = [_just_before(tree, step)]
+    if step.kind not in {"llm", "tool", "embedding"}:
+        own = [
+            call
+            for call in tree.steps
+            if call.kind == "llm"
+            and call.end <= step.end + SLACK
+            and (call.parent == step.parent or any(above.id == step.id for above in tree.above(call)))
+        ]
+        calls.insert(0, max(own, key=lambda call: (call.end, call.id), default=None))
+    last = next((call for call in calls if call is not None and call.signal), None)
+    return choice if last is None else Choice(last, f"{step.name} failed on its answer")
+
+
+def _just_before(tree: Tree, step: Step) -> Step | None:
+    """Return the call to a model that ended a span beside a step, in the same component, with nothing done in between."""
+    parent = tree.by_id.get(step.parent)
+    if parent is None or not parent.component or step.kind in {"llm", "embedding"}:
+        return None
+    before = [other for other in tree.children(parent) if _after(other, step)]
+    last = max(before, key=lambda other: (other.end, other.id), default=None)
+    while last is not None and last.component in {"", parent.component} and (inner := tree.children(last)):
+        last = max(inner, key=lambda other: (other.end, other.id))
+    return last if last is not None and last.kind == "llm" else None

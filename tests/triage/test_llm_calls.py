@@ -66,6 +66,28 @@ def test_invalid_output_cut_off():
     with step("Fixer", name="read the answer"):
         raise ValueError("the answer ends in a word")
 
+def test_refusal_that_a_tool_took_up():
+    with step("Fixer"):
+        with span("propose"):
+            said = chat(answer=None, refusal="I cannot help with that.")
+        with span("apply", kind="tool", inputs={"patch": ""}):
+            raise ValueError("no patch was given")
+
+def test_not_refusal_after_other_work():
+    with step("Fixer"):
+        with span("propose"):
+            chat(answer=None, refusal="I cannot help with that.")
+        with span("read the old patch"): pass
+        with span("apply", kind="tool", inputs={"patch": ""}):
+            raise ValueError("no patch was given")
+
+def test_not_refusal_of_another_component():
+    with span("heal"):
+        with step("Verifier"):
+            chat(answer=None, refusal="I cannot help with that.")
+        with span("write", kind="tool", inputs={"file": "a"}):
+            raise ValueError("the disk is gone")
+
 def test_invalid_arguments():
     chat(answer=None, finish="tool_calls", tool_calls=[{"function": {"name": "search", "arguments": "{'q': 1}"}}])
     raise ValueError("no arguments")
@@ -146,6 +168,7 @@ EXPECTED = {
     "context_length_by_its_answer": ("CONTEXT_LENGTH", "agent"),
     "refusal": ("REFUSAL", "agent"),
     "refusal_by_a_filter": ("REFUSAL", "agent"),
+    "refusal_that_a_tool_took_up": ("REFUSAL", "agent"),
     "invalid_output": ("INVALID_OUTPUT", "agent"),
     "invalid_output_cut_off": ("INVALID_OUTPUT", "agent"),
     "invalid_arguments": ("INVALID_OUTPUT", "agent"),
@@ -165,6 +188,8 @@ NEAR = {
     "not_auth": "ERROR",
     "not_context_length": "API_MISUSE",
     "not_refusal": "ASSERTION",
+    "not_refusal_after_other_work": "INVALID_PATCH",
+    "not_refusal_of_another_component": "TOOL_ERROR",
     "not_invalid_output": "DATA_SHAPE",
     "not_invalid_output_when_asked_again": "DATA_SHAPE",
     "not_tool_error": "DATA_SHAPE",
