@@ -71,6 +71,9 @@ class Result:
 class Suite:
     """A project under test. Files are given by name: `test_a` is `test_a.py`, `pkg__mod` is `pkg/mod.py`."""
 
+    patience = 60
+    """Seconds after which a run is given up."""
+
     def __init__(self, root: Path, files: Mapping[str, str] | None = None, **modules: str) -> None:
         self.root = root
         self.write(files, **modules)
@@ -121,7 +124,7 @@ class Suite:
             env=self.environ(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
-            timeout=60,
+            timeout=self.patience,
             check=False,
             encoding="utf-8",
             errors="replace",

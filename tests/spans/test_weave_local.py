@@ -7,7 +7,8 @@ import sys
 
 import pytest
 from capture.suite import Suite
-from spans.openai_server import OpenAIServer
+from model_server import ModelServer
+from spans.obedient_model import obey
 
 pytest.importorskip("weave")
 pytest.importorskip("openai")
@@ -155,7 +156,7 @@ TEST_A = """
 
 @pytest.fixture(scope="module")
 def server():
-    with OpenAIServer() as server:
+    with ModelServer(obey) as server:
         yield server
 
 

@@ -7,7 +7,8 @@ import sys
 
 import pytest
 from capture.suite import Suite
-from spans.openai_server import OpenAIServer
+from model_server import ModelServer
+from spans.obedient_model import obey
 
 pytest.importorskip("weave")
 pytest.importorskip("openai")
@@ -27,7 +28,7 @@ def heavy(result):
 
 @pytest.fixture
 def openai_env():
-    with OpenAIServer() as server:
+    with ModelServer(obey) as server:
         yield {"OPENAI_BASE_URL": server.url, "OPENAI_API_KEY": "x"}
 
 

@@ -1,0 +1,5 @@
+from shop import LABELS
+
+
+def label(*kinds):
+    return " ".join(LABELS[kind] for kind in kinds)

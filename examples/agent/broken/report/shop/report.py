@@ -1,0 +1,48 @@
+"""The yearly report of a shop."""
+
+HEADINGS = [
+    "Section 1",
+    "Section 2",
+    "Section 3",
+    "Section 4",
+    "Section 5",
+    "Section 6",
+    "Section 7",
+    "Section 8",
+    "Section 9",
+    "Section 10",
+    "Section 11",
+    "Section 12",
+    "Section 13",
+    "Section 14",
+    "Section 15",
+    "Section 16",
+    "Section 17",
+    "Section 18",
+    "Section 19",
+    "Section 20",
+    "Section 21",
+    "Section 22",
+    "Section 23",
+    "Section 24",
+    "Section 25",
+    "Section 26",
+    "Section 27",
+    "Section 28",
+    "Section 29",
+    "Section 30",
+    "Section 31",
+    "Section 32",
+    "Section 33",
+    "Section 34",
+    "Section 35",
+    "Section 36",
+    "Section 37",
+    "Section 38",
+    "Section 39",
+    "Section 40",
+]
+
+
+def average(totals):
+    return sum(totals) / len(HEADINGS)
