@@ -44,7 +44,8 @@ ERRORS = {
 class Reply:
     """What a model answers: a text, calls of tools, a refusal, or an error of `ERRORS`.
 
-    `finish` is "length" for an answer that was cut. `cached` tokens of the prompt are said to come from a cache; `reasoning`
+    `finish` is "length" for an answer that was cut, "content_filter" for one that a filter stopped, "failed" for a response (of
+    Responses) that says so under status 200. `cached` tokens of the prompt are said to come from a cache; `reasoning`
     tokens are added to the output.
     """
 
@@ -267,11 +268,13 @@ def response(body: Mapping[str, Any], reply: Reply) -> dict[str, Any]:
         if reply.refusal:
             said = {"type": "refusal", "refusal": reply.refusal}
         output = [{"type": "message", "id": _id("msg_", body), "role": "assistant", "status": "completed", "content": [said]}]
-    cut = reply.finish == "length"
+    short = {"length": "max_output_tokens", "content_filter": "content_filter"}.get(reply.finish)
+    status, failed = ("incomplete" if short else "completed"), None
+    if reply.finish == "failed":
+        status, failed = "failed", {"code": "rate_limit_exceeded", "message": ERRORS["rate_limit"][3]}
     return {
         "id": _id("resp_", body), "object": "response", "created_at": 1_700_000_000, "model": body["model"],
-        "status": "incomplete" if cut else "completed", "error": None,
-        "incomplete_details": {"reason": "max_output_tokens"} if cut else None,
+        "status": status, "error": failed, "incomplete_details": {"reason": short} if short else None,
         "instructions": None, "metadata": {}, "output": output,
         "parallel_tool_calls": True, "temperature": 1.0, "tool_choice": "auto", "tools": [], "top_p": 1.0,
         "usage": {

@@ -18,6 +18,7 @@ from pytest_tracetriage.commands.project import find_cluster, open_project
 from pytest_tracetriage.model.trace import FAILING, Source, Trace, Warned
 from pytest_tracetriage.report.prompt import cluster_prompt
 from pytest_tracetriage.report.show import cluster_lines, trace_lines
+from pytest_tracetriage.report.terminal import component_of, components_by_test
 from pytest_tracetriage.report.text import short_ids
 from pytest_tracetriage.store.runs import run_folders
 
@@ -93,7 +94,8 @@ def _show_cluster(
         return 0
     sources = read_sources(folder)
     colour = output is None and wants_colour()
-    emit(styled(cluster_lines(cluster, name, sources, folder.name), colour=colour), output)
+    component = component_of(cluster, components_by_test(analysis))
+    emit(styled(cluster_lines(cluster, name, sources, folder.name, component), colour=colour), output)
     return 0
 
 

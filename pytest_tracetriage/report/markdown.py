@@ -5,7 +5,15 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.report.templates import render
-from pytest_tracetriage.report.terminal import causes, headline, place_of, rerun_command, state_of
+from pytest_tracetriage.report.terminal import (
+    causes,
+    component_of,
+    components_by_test,
+    headline,
+    place_of,
+    rerun_command,
+    state_of,
+)
 from pytest_tracetriage.report.text import short_ids, unit
 from pytest_tracetriage.report.traceback import render_short
 
@@ -21,7 +29,8 @@ LISTED = 20
 def analysis_markdown(analysis: Analysis, overrides: Path | None = None) -> str:
     """Return an analysis as Markdown."""
     names = short_ids(cluster.id for cluster in analysis.clusters)
-    found = [_cause(cluster, names) for cluster in causes(analysis)]
+    components = components_by_test(analysis)
+    found = [_cause(cluster, names, component_of(cluster, components)) for cluster in causes(analysis)]
     tests = {cluster.id: cluster.tests for cluster in analysis.clusters}
     return render(
         "report.md.j2",
@@ -40,7 +49,7 @@ def analysis_markdown(analysis: Analysis, overrides: Path | None = None) -> str:
     )
 
 
-def _cause(cluster: Cluster, names: dict[str, str]) -> dict[str, object]:
+def _cause(cluster: Cluster, names: dict[str, str], component: str) -> dict[str, object]:
     failure = cluster.exemplar.failure if cluster.exemplar else None
     return {
         "id": names[cluster.id],
@@ -52,6 +61,7 @@ def _cause(cluster: Cluster, names: dict[str, str]) -> dict[str, object]:
         "more_signatures": max(0, len(cluster.signatures) - 5),
         "category": cluster.category,
         "owner": cluster.owner,
+        "component": component,
         "codeowners": cluster.codeowners,
         "classified": cluster.classified,
         "place": place_of(cluster),

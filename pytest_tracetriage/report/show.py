@@ -20,13 +20,14 @@ _TAKES_TIME = 0.0005
 """What is shown as 0.000 s: no fixture of the project that is itself parametrized is known by anything else."""
 
 
-def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], run: str) -> list[Line]:
-    """Return a cluster with its evidence, suspects, tests and first traceback."""
+def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], run: str, component: str = "") -> list[Line]:
+    """Return a cluster with its evidence, suspects, tests and first traceback. `component`: where all of its tests broke."""
+    owner = f"{cluster.owner}, component {component}" if component else cluster.owner
     state = state_of(cluster)
     lines: list[Line] = [
         ((name, "cyan bold"), ("  ", ""), (printable(cluster.name), "bold")),
         _field("tests", f"{plural(cluster.count, unit(cluster.tests))}{', ' + state if state else ''} (run {run})"),
-        _field("category", f"{cluster.category}, owner {cluster.owner}: {cluster.classified}"),
+        _field("category", f"{cluster.category}, owner {owner}: {cluster.classified}"),
     ]
     if cluster.codeowners:
         lines.append(_field("owner", " ".join(cluster.codeowners)))

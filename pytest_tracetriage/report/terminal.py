@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 BLOCKS = 5
 TAIL = 15
 HANDFUL = 5
+COMPONENT = 60
+"""Characters of the name that a component of an agent is shown by."""
 """Up to so many tests are named in a command, more go by their cluster."""
 _INTERRUPTED = "INTERRUPTED"
 _SEEN_STYLE = {"new": "red", "known": "yellow", "fixed": "green", "first-run": "red"}
@@ -117,18 +119,17 @@ def state_of(cluster: Cluster) -> str:
 
 
 def components_by_test(analysis: Analysis) -> dict[str, set[str]]:
-    """Return the components in which the traces of each test broke, where that is known."""
+    """Return the components in which the traces of each test broke, "" among them where one is not known."""
     found: dict[str, set[str]] = {}
     for trace in analysis.traces:
-        if trace.component:
-            found.setdefault(trace.nodeid, set()).add(trace.component)
+        found.setdefault(trace.nodeid, set()).add(trace.component)
     return found
 
 
 def component_of(cluster: Cluster, components: Mapping[str, set[str]]) -> str:
-    """Return the component in which all tests of a cluster broke of which that is known, "" where there are several."""
-    found = set[str]().union(*(components.get(test, set()) for test in cluster.tests)) if components else set()
-    return found.pop() if len(found) == 1 else ""
+    """Return the component in which all tests of a cluster broke, "" where there are several or that of one is not known."""
+    found = set[str]().union(*(components.get(test, {""}) for test in cluster.tests)) if components else set()
+    return shorten(" ".join(found.pop()[: 4 * COMPONENT].split()), COMPONENT) if len(found) == 1 else ""
 
 
 def _block(cluster: Cluster, names: dict[str, str], width: int, verbosity: int, component: str) -> list[Line]:

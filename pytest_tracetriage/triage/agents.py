@@ -10,16 +10,18 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.triage.failing_step import Choice, Tree, failing_step
+from pytest_tracetriage.model.trace import Error, Failure
+from pytest_tracetriage.triage.failing_step import Choice, Tree, failing_step, propagates
 from pytest_tracetriage.triage.loops import Loop, loops
 from pytest_tracetriage.triage.signature import bare, first_line, landmarks, mask
 from pytest_tracetriage.triage.step_rules import classify_step, has_words
+from pytest_tracetriage.triage.taxonomy import classify
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
 
     from pytest_tracetriage.config import CustomRule
-    from pytest_tracetriage.model.trace import Failure, Frame
+    from pytest_tracetriage.model.trace import Frame
     from pytest_tracetriage.triage.steps import Step
     from pytest_tracetriage.triage.taxonomy import Answer
 
@@ -67,7 +69,11 @@ def broken(
             component=_of_frame(failure, components), evidence=_more("no span failed" if steps else "no spans", found)
         )
     component = component_of(choice.step, tree, components) or _of_frame(failure, components)
-    answer = _by_project(choice.step, component, failure, rules) or _by_table(tree, choice, component)
+    answer = (
+        _by_project(choice.step, component, failure, rules)
+        or _by_table(tree, choice, component)
+        or _by_error(tree, choice.step, failure)
+    )
     return Broken(
         component=component,
         step=choice.step.id,
@@ -139,6 +145,17 @@ def _by_table(tree: Tree, choice: Choice, component: str) -> Answer | None:
             break
         answer = classify_step(above, component)
     return answer
+
+
+def _by_error(tree: Tree, step: Step, failure: Failure | None) -> Answer | None:
+    """Return what the general rules say of a step's error, where the test failed with another that came of it."""
+    kind = bare(step.type)
+    if failure is None or not kind or kind in INTERRUPTS or (failure.errors and bare(failure.errors[0].type) == kind):
+        return None
+    if tree.catcher(step) is not None and not propagates(step, failure):
+        return None
+    answer = classify(Failure("call", (Error(step.type, step.message),)))
+    return answer if answer[0] != "ERROR" else None
 
 
 def _by_project(step: Step, component: str, failure: Failure | None, rules: Iterable[CustomRule]) -> Answer | None:

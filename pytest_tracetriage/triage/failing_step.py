@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from pytest_tracetriage.model.trace import Failure
     from pytest_tracetriage.triage.steps import Step
 
+UNREAD = frozenset(["JSONDecodeError", "ValidationError"])
+"""What is raised by who reads an answer that does not have the form that was agreed on."""
 _TELLING = 12
 """Characters from which a message is long enough to be known again inside another text."""
 _COMPARED = re.compile(
@@ -65,14 +67,17 @@ class Tree:
         """Return what stands directly below a step, in the order of its start."""
         return self._below.get(step.id, [])
 
+    def siblings(self, step: Step) -> list[Step]:
+        """Return what stands under the same parent, the step itself included."""
+        return self._below.get(step.parent, [])
+
     def retried(self, step: Step) -> bool:
         """Return whether a later step of its name under its parent, or of an ancestor that failed with it, succeeded."""
         for failed in (step, *self.above(step)):
             if failed.calm:
                 return False
-            siblings = self._below.get(failed.parent, [])
             like = mask(failed.name)
-            if any(later.calm and _after(failed, later) and mask(later.name) == like for later in siblings):
+            if any(later.calm and _after(failed, later) and mask(later.name) == like for later in self.siblings(failed)):
                 return True
         return False
 
@@ -192,21 +197,23 @@ def _asked_before(tree: Tree, choice: Choice) -> Choice:
     """Return the call to a model, in its place, whose useless answer a step went on with: the last call before it failed.
 
     The call stands below the step, or beside it; or the step took up, within one component, what a span beside it had just
-    asked for.
+    asked for. That of a step which could not read what it got stands below.
     """
     step = choice.step
-    calls = [_just_before(tree, step)]
+    below: list[Step] = []
+    calls: list[Step | None] = [_just_before(tree, step)]
     if step.kind not in {"llm", "tool", "embedding"}:
-        own = [
-            call
-            for call in tree.steps
-            if call.kind == "llm"
-            and call.end <= step.end + SLACK
-            and (call.parent == step.parent or any(above.id == step.id for above in tree.above(call)))
-        ]
-        calls.insert(0, max(own, key=lambda call: (call.end, call.id), default=None))
-    last = next((call for call in calls if call is not None and call.signal), None)
-    return choice if last is None else Choice(last, f"{step.name} failed on its answer")
+        below = [call for call in tree.steps if any(above.id == step.id for above in tree.above(call))]
+        own = [call for call in (*below, *tree.siblings(step)) if call.kind == "llm" and call.end <= step.end + SLACK]
+        calls.insert(0, max(own, key=_ended, default=None))
+    useless = next((call for call in calls if call is not None and call.signal), None)
+    if useless is not None:
+        return Choice(useless, f"{step.name} failed on its answer")
+    asked = max((call for call in below if call.kind in {"llm", "tool"}), key=_ended, default=None)
+    if asked is not None and asked.kind == "llm" and not asked.type and bare(step.type) in UNREAD:
+        unread = f"unread: {bare(step.type)}: {first_line(step.message)[:120]}"
+        return Choice(asked, f"{step.name} failed on its answer", unread)
+    return choice
 
 
 def _just_before(tree: Tree, step: Step) -> Step | None:
@@ -214,8 +221,16 @@ def _just_before(tree: Tree, step: Step) -> Step | None:
     parent = tree.by_id.get(step.parent)
     if parent is None or not parent.component or step.kind in {"llm", "embedding"}:
         return None
-    before = [other for other in tree.children(parent) if _after(other, step)]
-    last = max(before, key=lambda other: (other.end, other.id), default=None)
-    while last is not None and last.component in {"", parent.component} and (inner := tree.children(last)):
-        last = max(inner, key=lambda other: (other.end, other.id))
+    last = max((other for other in tree.children(parent) if _after(other, step)), key=_ended, default=None)
+    seen: set[str] = set()
+    while last is not None and last.id not in seen and last.component in {"", parent.component}:
+        seen.add(last.id)  # parents may stand in a circle
+        inner = tree.children(last)
+        if not inner:
+            break
+        last = max(inner, key=_ended)
     return last if last is not None and last.kind == "llm" else None
+
+
+def _ended(step: Step) -> tuple[float, str]:
+    return step.end, step.id

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.triage.llm_calls import is_call
+from pytest_tracetriage.triage.llm_calls import ASSERTIONS, is_call
 from pytest_tracetriage.triage.signature import bare
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ class StepRule:
     """What is given must match.
 
     `call`: the step is a call to a model; `kind`: of the span; `component`: a word of the component's name; `types`: bare name
-    of the error's type. By search, in any case: `says` in the error's type and message, the stop reason and the
-    rationale; `name` in the span's name; `signal` in what its answer or outcome tells without an error. Of `types` and
+    of the error's type. By search, in any case: `says` in the error's type and message, the stop reason, the rationale and
+    what a failed response says; without `component` not in the messages of assertions; `name` in the span's name; `signal` in what its answer or outcome tells without an error. Of `types` and
     `says` one is enough.
     """
 
@@ -47,40 +47,49 @@ def _types(names: str) -> frozenset[str]:
     return frozenset(names.split())
 
 
+def _status(code: str) -> str:
+    """Return how SDKs write a status: `Error code: 429 - …`, `429 RESOURCE_EXHAUSTED. …`, `status_code: 429, …`."""
+    return rf"(?:code|http|status)\W{{1,4}}{code}\b|^{code} (?-i:[A-Z])"
+
+
+_LIMIT = r"\bmax(?:imum)?[ _-]?(?:number of )?(?:turns|iterations|steps|rounds)\b|\b(?:iteration|turn|step|round|recursion)s?[ _-]limit\b"
+
 STEP_RULES: tuple[StepRule, ...] = (
     # how the trace went on and on
     StepRule("STUCK", "agent", signal=r"^stuck\b"),
     StepRule("LOOP", "agent", "MAST FM-1.3 Step repetition; TRAIL Resource Abuse", signal=r"^loop\b"),
-    StepRule("TURN_LIMIT", "agent", "MAST FM-1.5 Unaware of termination conditions", types=_types("MaxTurnsExceeded GraphRecursionError UsageLimitExceeded"), says=r"\bmax(?:imum)?[ _-]?(?:number of )?(?:turns|iterations|steps|rounds)\b|\b(?:iteration|turn|step|round|recursion)s?[ _-]limit\b|\bran out of (?:turns|iterations|steps)"),
+    StepRule("TURN_LIMIT", "agent", "MAST FM-1.5 Unaware of termination conditions", types=_types("MaxTurnsExceeded GraphRecursionError UsageLimitExceeded"), says=rf"(?:{_LIMIT}).{{0,30}}\b(?:reached|exceeded|hit)\b|\b(?:reached|exceeded|hit|stopped|due to)\b.{{0,30}}(?:{_LIMIT})|^(?:error )?max(?:imum)? (?:turns|iterations|steps|rounds)$|\b(?:iteration|turn|step|round|recursion) limit of \d|\bran out of (?:turns|iterations|steps)"),
     # calls to models
-    StepRule("RATE_LIMIT", "infrastructure", "TRAIL Rate Limiting", call=True, types=_types("RateLimitError TooManyRequestsError ThrottlingException"), says=r"\b429\b|rate[ _-]?limit|too many requests|insufficient_quota|exceeded your current quota"),
-    StepRule("AUTH", "infrastructure", "TRAIL Authentication Errors", call=True, types=_types("AuthenticationError PermissionDeniedError OAuthError"), says=r"error code: 40[13]\b|(?:invalid|incorrect|missing) (?:x-)?api[ _-]key|\bapi_key client option must be set|could not resolve authentication"),
-    StepRule("CONTEXT_LENGTH", "agent", "TRAIL Context Handling Failures", call=True, types=_types("RequestTooLargeError ContextWindowExceededError"), says=r"context_length_exceeded|maximum context length|context window|prompt is too long|input is too long|error code: 413\b"),
+    StepRule("RATE_LIMIT", "infrastructure", "TRAIL Rate Limiting", call=True, types=_types("RateLimitError TooManyRequestsError ThrottlingException ResourceExhausted"), says=rf"{_status('429')}|rate[ _-]?limit|too many requests|ThrottlingException|RESOURCE_EXHAUSTED|insufficient_quota|exceeded your current quota|credit balance is too low"),
+    StepRule("AUTH", "infrastructure", "TRAIL Authentication Errors", call=True, types=_types("AuthenticationError PermissionDeniedError OAuthError"), says=rf"{_status('40[13]')}|(?:invalid|incorrect|missing) (?:x-)?api[ _-]key|\bapi[ _]key (?:not valid|expired)|AccessDeniedException|UnrecognizedClientException|ExpiredTokenException|\bapi_key client option must be set|could not resolve authentication"),
+    StepRule("CONTEXT_LENGTH", "agent", "TRAIL Context Handling Failures", call=True, types=_types("RequestTooLargeError ContextWindowExceededError"), says=rf"{_status('413')}|context_length_exceeded|maximum context length|context window|exceeds? (?:the )?context|(?:prompt|input) is too long|input token count .{{0,30}}exceeds|reduce the length of (?:the|your) (?:messages|prompt|input)"),
     StepRule("CONTEXT_LENGTH", "agent", "TRAIL Context Handling Failures", kind="llm", signal=r"^finish_reason: model_context_window_exceeded"),
     StepRule("REFUSAL", "agent", call=True, types=_types("ContentFilterFinishReasonError ContentPolicyViolationError"), says=r"content_filter|content management policy|content_policy_violation|usage policies"),
-    StepRule("REFUSAL", "agent", kind="llm", signal=r"^refusal: |^finish_reason: (?:content_filter|refusal|SAFETY)"),
+    StepRule("REFUSAL", "agent", kind="llm", signal=r"^refusal: |^finish_reason: (?:content_filter|refusal|guardrail_intervened|safety|recitation|prohibited_content|blocklist|spii)"),
     StepRule("LOST_HISTORY", "agent", "MAST FM-1.4 Loss of conversation history", call=True, says=r"tool_call_ids? did not have response|must be (?:a response to|followed by) .{0,40}(?:tool|preced)|tool_use.{0,8} ids were found without|unexpected .?tool_use_id|previous response with id .{1,80} not found|no tool (?:output|call) found for"),
     StepRule("TOOL_DEFINITION", "product", "TRAIL Tool Definition Issues", call=True, says=r"invalid schema for (?:function|response_format)|invalid_function_parameters|\btools\.\d+\."),
-    StepRule("INVALID_OUTPUT", "agent", "TRAIL Formatting Errors", call=True, types=_types("LengthFinishReasonError APIResponseValidationError JSONDecodeError OutputParserException ValidationError")),
-    StepRule("INVALID_OUTPUT", "agent", "TRAIL Formatting Errors", kind="llm", signal=r"^not_json: |^finish_reason: (?:length|max_tokens|max_output_tokens)"),
-    StepRule("TIMEOUT", "infrastructure", "TRAIL Timeout Issues", call=True, types=_types("APITimeoutError DeadlineExceededError TimeoutError ReadTimeout Timeout"), says=r"error code: (?:408|504)\b|request timed out"),
+    StepRule("INVALID_OUTPUT", "agent", "TRAIL Formatting Errors", call=True, types=_types("LengthFinishReasonError APIResponseValidationError JSONDecodeError ValidationError")),
+    StepRule("INVALID_OUTPUT", "agent", "TRAIL Formatting Errors", types=_types("OutputParserException UnexpectedModelBehavior ModelBehaviorError InstructorRetryException AdapterParseError")),
+    StepRule("INVALID_OUTPUT", "agent", "TRAIL Formatting Errors", kind="llm", signal=r"^not_json: |^unread: |^finish_reason: (?:length|max_tokens|max_output_tokens)"),
+    StepRule("TIMEOUT", "infrastructure", "TRAIL Timeout Issues", call=True, types=_types("APITimeoutError DeadlineExceeded DeadlineExceededError TimeoutError ReadTimeout Timeout"), says=rf"{_status('(?:408|504)')}|request timed out"),
     StepRule("NETWORK", "infrastructure", call=True, types=_types("APIConnectionError ConnectError ConnectionError ConnectionRefusedError ConnectionResetError")),
-    StepRule("SERVICE_ERROR", "infrastructure", "TRAIL Service Errors", call=True, types=_types("InternalServerError OverloadedError ServiceUnavailableError"), says=r"error code: 5\d\d\b"),
-    StepRule("RESOURCE_NOT_FOUND", "product", "TRAIL Resource Not Found", call=True, types=_types("NotFoundError"), says=r"error code: 404\b|model_not_found"),
-    StepRule("API_MISUSE", "product", call=True, types=_types("BadRequestError UnprocessableEntityError ConflictError"), says=r"error code: 4(?:00|09|22)\b"),
+    StepRule("SERVICE_ERROR", "infrastructure", "TRAIL Service Errors", call=True, types=_types("InternalServerError OverloadedError ServiceUnavailableError"), says=rf"{_status('5[0-9][0-9]')}|overloaded_error|server_error|'type': 'api_error'"),
+    StepRule("RESOURCE_NOT_FOUND", "product", "TRAIL Resource Not Found", call=True, types=_types("NotFoundError"), says=rf"{_status('404')}|model_not_found"),
+    StepRule("API_MISUSE", "product", call=True, types=_types("BadRequestError UnprocessableEntityError ConflictError"), says=_status("4(?:00|09|22)")),
+    StepRule("SERVICE_ERROR", "infrastructure", "TRAIL Service Errors", kind="llm", signal=r"^failed: "),
     StepRule("TOOL_ERROR", "agent", "TRAIL Tool Selection Errors", says=r"\b(?:unknown|no such|unregistered) tool\b|\btool ['\"\w.-]+ (?:not found|is not (?:registered|available|defined))"),
     # the agents' own
-    StepRule("SESSION_ERROR", "agent", component="Tester", says=r"\bsession|\bbrowser|web ?driver|\btarget (?:page|closed|crashed)|\bpage (?:crashed|closed)|\blog(?:ged)? ?(?:in|out)\b"),
-    StepRule("ACTION_FAILED", "agent", component="Tester", says=r"\baction|\bclick|\bfill|\bpress|\bscroll|\bnavigat|\bselector|\belement\b|\blocator|\bbutton|\bupload|\bsubmit"),
+    StepRule("SESSION_ERROR", "agent", component="Tester", says=r"\bsessions?\b|\bbrowsers?\b|web ?driver|\btarget (?:page|closed|crashed)|\bpage (?:crashed|closed)|\blog(?:ged)? ?(?:in|out)\b"),
+    StepRule("ACTION_FAILED", "agent", component="Tester", says=r"\bactions?\b|\bclick(?:s|ed|ing|able)?\b|\bfill(?:s|ed|ing)?\b|\bpress(?:es|ed|ing)?\b|\bscroll(?:s|ed|ing)?\b|\bnavigat|\bselector|\belement\b|\blocator|\bbutton|\bupload|\bsubmit"),
     StepRule("LOCALIZATION_FAILED", "agent", component="Triage", says=r"\blocali[sz]|\blocat(?:e|ing|ion)|\bstack ?trace|\btraceback|\b(?:no|wrong|unknown) (?:file|line|function|frame|place)\b|\bsuspects?\b"),
     StepRule("LOCALIZATION_FAILED", "agent", component="Triage", signal=r"^contradicted: .*(?:/|::|\.\w{1,4}(?::\d+)?$)"),
     StepRule("MISCLASSIFICATION", "agent", component="Triage", says=r"\bmis-?(?:classif|label)|\bclassif|\bcategor|\bwrong (?:class|kind|label|owner|severity)\b|\bseverity\b"),
     StepRule("MISCLASSIFICATION", "agent", component="Triage", signal=r"^contradicted: "),
     StepRule("INVALID_PATCH", "agent", component="Fixer", types=_types("SyntaxError IndentationError"), says=r"\b(?:invalid|malformed|empty|corrupt|no) (?:patch|diff|hunk)\b|\b(?:patch|diff|hunk)\b.{0,60}\b(?:not apply|cannot|does not|did not|failed|invalid|empty|malformed|parse)|\bgit apply\b|\binvalid syntax\b"),
-    StepRule("WRONG_FIX", "agent", component="Fixer", says=r"\bwrong (?:fix|file|function|place)\b|\bstill (?:fail|broken|red)|\bregress|\b(?:does|did) not fix\b|\bnot fixed\b|\bbr(?:oke|eaks) \d*|\bincorrect (?:fix|patch)\b"),
+    StepRule("WRONG_FIX", "agent", component="Fixer", says=r"\bwrong (?:fix|file|function|place)\b|\bstill (?:fail|broken|red)|\bregress|\b(?:does|did) not fix\b|\bnot fixed\b|\b(?:broke|breaks) (?:\d+|(?:an)?other|the (?:build|suite|tests?)|tests?)\b|\bincorrect (?:fix|patch)\b"),
     StepRule("WRONG_FIX", "agent", component="Fixer", signal=r"^contradicted: "),
     StepRule("TEST_STILL_FAILS", "agent", component="Verifier", says=r"\bstill (?:fail|red|broken)|\btests? (?:fail|failed|failing)\b|\bfailing tests?\b|\b[1-9]\d* (?:tests? )?failed\b|\b(?:did|does) not pass\b"),
-    StepRule("DEPLOY_FAILED", "agent", component="Verifier", says=r"\bdeploy|\broll-?out|\brelease\b|\bcontainer\b|\bhealth ?check|\bbuild failed\b|\brestart"),
+    StepRule("DEPLOY_FAILED", "agent", component="Verifier", says=r"\bdeploy|\broll-?out|\brelease\b|\bcontainer\b|\bhealth ?check|\bbuild failed\b|\brestart(?:s|ed|ing)?\b"),
     # the same, where only the step's name tells
     StepRule("SESSION_ERROR", "agent", component="Tester", name=r"\bsession\b|\blog ?in\b|\bbrowser\b"),
     StepRule("ACTION_FAILED", "agent", component="Tester", name=r"\baction\b|\bclick\b|\bfill\b|\bpress\b|\bnavigate\b|\bsubmit\b"),
@@ -140,6 +149,8 @@ def classify_call(type_name: str, message: str) -> Answer | None:
 def _raised(rule: StepRule, type_name: str, said: list[tuple[str, str]]) -> str:
     if bare(type_name) in rule.types:
         return f"type {bare(type_name)}"
+    if not rule.component and bare(type_name) in ASSERTIONS:
+        said = [(where, text) for where, text in said if where != "message"]
     hits = ((where, _MATCH[rule.says].search(text)) for where, text in said) if rule.says else ()
     return next((f"{where} {hit[0]!r}" for where, hit in hits if hit is not None), "")
 
@@ -166,6 +177,7 @@ def _said(step: Step) -> list[tuple[str, str]]:
     kind = bare(step.type)
     texts = [("message", step.message), ("type", " ".join(words(kind))), ("stop reason", step.stop_reason)]
     texts += [("stop reason", step.stop_reason.replace("_", " ").replace("-", " ")), ("rationale", step.rationale)]
+    texts += [("answer", step.signal.partition("failed: ")[2] if step.signal.startswith("failed: ") else "")]
     return [(where, text) for where, text in texts if text]
 
 

@@ -26,6 +26,12 @@ MAX_TEXT = 600
 _AS_LINES = 256
 _RAISED = re.compile(r"([A-Za-z_][\w.]*)(?::\s|:?$)")
 _NOTHING = frozenset(["", "null", '""', "[]", "{}", '"None"'])
+_WAIT = (
+    r'"(?:still )?(?:pending|queued|scheduled|waiting|starting|in[ _-]?progress|processing|running'
+    r'|not (?:ready|done|finished))(?: yet)?[.…]*"'
+)
+_NOT_YET = re.compile(rf'(?i)^{_WAIT}$|"(?:status|state|phase)"\s*:\s*{_WAIT}')
+"""A state that asks for patience: who is told so calls again, and that is polling, not a loop."""
 
 _decode_span = msgspec.json.Decoder(Span).decode
 
@@ -72,7 +78,7 @@ def step_of(span: Span) -> Step:
     """Return what is kept of a span."""
     kind, message = split_error(span.error)
     wrong = "" if kind else signal(span)
-    told = span.error or ("" if span.output in _NOTHING else span.output)
+    told = span.error or ("" if span.output in _NOTHING or _NOT_YET.search(span.output[:MAX_TEXT]) else span.output)
     return Step(
         calm=not kind and span.outcome == "success" and not wrong,
         start=span.start,

@@ -173,7 +173,7 @@ def first_answer(failure: Failure, asked: Sequence[Callable[[Failure], Answer | 
 
 def _of_call(failure: Failure) -> Answer | None:
     """Return what the rules for calls to models say, where the test ended with an error of their SDKs."""
-    chain = [error for error in _explicit_chain(failure) if error.type.partition(".")[0] in SDKS]
+    chain = [error for error in _explicit_chain(failure) if error.type.startswith(SDKS)]
     return next((answer for error in chain if (answer := classify_call(error.type, error.message)) is not None), None)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from pytest_tracetriage.model.analysis import Analysis, Bucket, Cluster, Exemplar, Signature, Suspect, Why
+from pytest_tracetriage.model.analysis import Analysis, Bucket, Cluster, Exemplar, FailingTrace, Signature, Suspect, Why
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import Error, Failure, Frame
 
@@ -62,6 +62,11 @@ def analysis(*clusters, **totals):
     return Analysis(
         (), Totals(**{"tests": 9, "passed": 9 - count, "failed": count, "failures": count, **totals}), bucket, clusters, ()
     )
+
+
+def broke(text, *clusters):
+    """The traces of clusters whose tests all broke in the component `text`."""
+    return tuple(FailingTrace("1", test, text, text, "ERROR", "agent", text) for each in clusters for test in each.tests)
 
 
 def poisoned(text):

@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 from reviews import COMMIT, MAIN, PAGES, cause, review, shards, target
 
-from pytest_tracetriage.model.analysis import Frequency, Muted, Suspect
+from pytest_tracetriage.model.analysis import FailingTrace, Frequency, Muted, Suspect
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import Error, Failure, Frame
 from pytest_tracetriage.report.github.check import check
@@ -228,6 +228,16 @@ def test_the_details_of_a_cause():
         "\n````\n# Fix one root cause of failing tests\n",
     ):
         assert part in detail
+
+
+def test_the_component_of_an_agent_stands_beside_the_owner():
+    broken = cause("ValueError in propose: no diff", "shop/cart.py:88 propose x", 2)
+    found = review(broken)
+    traces = tuple(FailingTrace("1", test, "Fixer", "s", "WRONG_FIX", "agent", "") for test in broken.tests)
+    known = replace(found, analysis=replace(found.analysis, traces=traces))
+    assert "- Owner: product, component `Fixer`\n" in comment(known, "tests")
+    partly = replace(found, analysis=replace(found.analysis, traces=traces[:1]))
+    assert "component" not in comment(partly, "tests")
 
 
 def test_a_long_traceback_keeps_its_end_and_says_what_is_missing():

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from photograph import ALLOWED, VOID, github_html
 from reviews import COMMIT, FILES, MAIN, PAGES, cause, review, shards
-from samples import HOSTILE, poisoned
+from samples import HOSTILE, broke, poisoned
 
 from pytest_tracetriage.model.analysis import Bucket, Frequency, Muted
 from pytest_tracetriage.report.github.annotations import annotations, workflow_commands
@@ -117,7 +117,8 @@ def poison(text):
         },
     )
     buckets = (Bucket(text, 2, (dirty.id,)), Bucket(f"other {text}", 2, (new.id,)))
-    return replace(found, analysis=replace(found.analysis, buckets=buckets))
+    traces = broke(text, *found.analysis.clusters)
+    return replace(found, analysis=replace(found.analysis, buckets=buckets, traces=traces))
 
 
 class Dom(HTMLParser):

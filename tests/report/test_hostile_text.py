@@ -5,11 +5,12 @@ from __future__ import annotations
 import html
 import re
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
-from samples import HOSTILE, analysis, poisoned
+from samples import HOSTILE, analysis, broke, poisoned
 
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.report import terminal
@@ -78,7 +79,9 @@ def headings_of(cluster):
 
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_markdown_report(name):
-    text = analysis_markdown(analysis(poisoned(HOSTILE[name])))
+    cluster = poisoned(HOSTILE[name])
+    text = analysis_markdown(msgspec.structs.replace(analysis(cluster), traces=broke(HOSTILE[name], cluster)))
+    assert ", component `" in text
     headings = [line for line in prose(text) if re.match(r" {0,3}#", line)]
     assert [line for line in headings if line.startswith("## ")] == ["## Root causes", "## Code changes", "## Validation"]
     assert sum(line.startswith("### KT7Q2 ") for line in headings) == 1
@@ -106,15 +109,15 @@ def test_the_prompt(name):
 @pytest.mark.parametrize("name", HOSTILE)
 def test_the_terminal(name):
     cluster = poisoned(HOSTILE[name])
-    found = analysis(cluster)
-    lines = [*terminal.body(found, 80, 2), *cluster_lines(cluster, "KT7Q2", {}, "run")]
+    found = msgspec.structs.replace(analysis(cluster), traces=broke(HOSTILE[name], cluster))
+    component = terminal.component_of(cluster, terminal.components_by_test(found))
+    lines = [*terminal.body(found, 80, 2), *cluster_lines(cluster, "KT7Q2", {}, "run", component)]
+    assert any(f", component {printable(component)}: " in text for line in lines for text, _ in line)
     for line in lines:
         assert all(character.isprintable() for text, _ in line for character in text)
 
 
 def test_problems_of_hostile_files():
-    import msgspec
-
     found = msgspec.structs.replace(analysis(), problems=(Problem("a`b`|<x>@you\x1b[31m.jsonl", 3, "bad <b>`@you` \x1b[31m"),))
     assert_harmless(analysis_markdown(found), ["# TraceTriage: 9 tests, no failures", "## Problems of the input"])
     (line,) = terminal.problems(found)

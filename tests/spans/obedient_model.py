@@ -2,6 +2,7 @@
 
 rate limit, quota, auth, context length, server error   the error of that name
 refuse       a refusal             cut        an answer that ends for its length
+filtered     stopped by a filter   fail       a response (of Responses) that says under status 200 that it failed
 tool NAME    a call of that tool   json       an object instead of words
 cached N     N of the prompt's tokens came from a cache
 reason N     N of the answer's tokens are reasoning
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
+FINISHES = {"cut": "length", "filtered": "content_filter", "fail": "failed"}
+
+
 def obey(body: Mapping[str, Any]) -> Reply:
     """Return what was asked for, else an echo."""
     said = last_message(body)
@@ -38,7 +42,8 @@ def obey(body: Mapping[str, Any]) -> Reply:
         return Reply(found[1], **numbers)
     if "json" in said:
         return Reply('{"ok": true}', **numbers)
-    return Reply(f"echo {said}", finish="length" if "cut" in said else "stop", **numbers)
+    finish = next((finish for word, finish in FINISHES.items() if word in said), "stop")
+    return Reply(f"echo {said}", finish=finish, **numbers)
 
 
 def _number(text: str, word: str) -> int:

@@ -121,6 +121,31 @@ def test_a_value_of_both_sides_proves_nothing():
     found = "NETWORK"
     assert found == "TIMEOUT"
 
+def test_the_category_of_what_the_step_raised_not_of_the_symptom():
+    try:
+        with step("Tester"):
+            boom()
+    except LookupError:
+        pass
+    assert False
+
+def test_the_category_of_the_test_where_the_error_was_caught_inside():
+    with span("agent", kind="op"):
+        try:
+            with span("look into the cache", kind="op"):
+                boom("not in the cache")
+        except LookupError:
+            pass
+    assert False
+
+def test_the_category_of_the_test_where_the_step_has_none():
+    try:
+        with step("Tester"):
+            raise make("Odd")("who knows")
+    except Exception:
+        pass
+    assert False
+
 def test_no_span_failed():
     with step("Fixer"):
         pass
@@ -149,6 +174,9 @@ EXPECTED = {
     "the_first_of_the_failed_steps_at_the_end": ("Fixer", "Fixer"),
     "the_inner_of_two_steps_that_failed": ("Fixer", "Fixer"),
     "what_gave_the_value_that_was_wrong": ("classify", "Triage"),
+    "the_category_of_what_the_step_raised_not_of_the_symptom": ("Tester", "Tester"),
+    "the_category_of_the_test_where_the_error_was_caught_inside": ("look into the cache", ""),
+    "the_category_of_the_test_where_the_step_has_none": ("Tester", "Tester"),
 }
 
 
@@ -161,6 +189,13 @@ def ran(tmp_path_factory):
 def test_the_failing_step(ran, test):
     name, component = EXPECTED[test]
     assert (ran.step(test).name, ran.places[test].component) == (name, component), ran.places[test]
+
+
+def test_a_symptom_does_not_name_the_category_of_its_cause(ran):
+    assert ran.places["the_category_of_what_the_step_raised_not_of_the_symptom"].category == "DATA_SHAPE"
+    assert ran.cluster("the_category_of_what_the_step_raised_not_of_the_symptom").category == "DATA_SHAPE"
+    assert ran.places["the_category_of_the_test_where_the_error_was_caught_inside"].category == "ASSERTION"
+    assert ran.places["the_category_of_the_test_where_the_step_has_none"].category == "ASSERTION"
 
 
 def test_a_wrong_class_is_a_misclassification(ran):

@@ -83,6 +83,45 @@ def test_not_test_still_fails():
     with step("Verifier", name="once more"):
         raise KeyError("report")
 """
+WORDS = """
+CASES = [
+    ("Tester", "expected 3 obsessions"), ("Tester", "the blog in the archive has no date"),
+    ("Tester", "the browserslist is old"), ("Tester", "transactions and reactions differ"),
+    ("Tester", "the pressure is -1"), ("Tester", "the filler is dry"), ("Tester", "clickbait in line 3"),
+    ("Triage", "cannot allocate a room"), ("Triage", "the relocated shop"),
+    ("Fixer", "line breaks are missing"), ("Fixer", "the broker has no offer"), ("Fixer", "no difference in price"),
+    ("Fixer", "the connection broke down"), ("Fixer", "dispatch has failed"),
+    ("Verifier", "restart_count"), ("Verifier", "the containerd socket"), ("Verifier", "0 failed"),
+]
+
+@pytest.mark.parametrize("component, words", CASES, ids=[words for _, words in CASES])
+def test_near(component, words):
+    with step(component, name="compare"):
+        raise ValueError(words)
+
+SAID = [
+    ("Tester", "the action 'buy' is not there"), ("Tester", "could not be clicked"), ("Tester", "filling in the name"),
+    ("Tester", "pressing Enter did nothing"), ("Tester", "two browsers were closed"),
+    ("Fixer", "it breaks 3 others"), ("Fixer", "the fix broke the build"), ("Fixer", "breaks tests"),
+    ("Verifier", "restarting the shop"),
+]
+
+@pytest.mark.parametrize("component, words", SAID, ids=[words for _, words in SAID])
+def test_said(component, words):
+    with step(component, name="compare"):
+        raise ValueError(words)
+"""
+SAID = {
+    "the action 'buy' is not there": "ACTION_FAILED",
+    "could not be clicked": "ACTION_FAILED",
+    "filling in the name": "ACTION_FAILED",
+    "pressing Enter did nothing": "ACTION_FAILED",
+    "two browsers were closed": "SESSION_ERROR",
+    "it breaks 3 others": "WRONG_FIX",
+    "the fix broke the build": "WRONG_FIX",
+    "breaks tests": "WRONG_FIX",
+    "restarting the shop": "DEPLOY_FAILED",
+}
 TYPES = [
     "SESSION_ERROR",
     "ACTION_FAILED",
@@ -123,6 +162,14 @@ def test_what_looks_like_it_is_not(ran, category):
     assert place.component
 
 
+def test_words_of_the_types_are_whole_words(tmp_path):
+    ran = Episodes(tmp_path, WORDS)
+    near = {name: place.category for name, place in ran.places.items() if name.startswith("near[")}
+    assert len(near) == 17
+    assert {name: category for name, category in near.items() if category != "DATA_SHAPE"} == {}
+    assert {name[5:-1]: place.category for name, place in ran.places.items() if name.startswith("said[")} == SAID
+
+
 def test_the_json_of_analyze_has_them(ran):
     found = {trace["nodeid"]: trace for trace in ran.as_json()}
     assert len(found) == 2 * len(TYPES)
@@ -137,6 +184,53 @@ def test_a_test_that_is_shown_names_its_component_and_step(ran):
     place = ran.places["action_failed"]
     assert "component Tester" in " ".join(shown.split())
     assert f"broke at  {place.step}: click" in shown
+
+
+ONE_COMPONENT = """
+def test_a():
+    with step("Fixer"):
+        raise ValueError("no diff")
+
+def test_b():
+    with step("Fixer"):
+        raise ValueError("no diff")
+"""
+TWO_COMPONENTS = """
+def test_a():
+    with step("Fixer"):
+        raise ValueError("no diff")
+
+def test_b():
+    with step("Tester"):
+        raise ValueError("no diff")
+"""
+ONE_UNKNOWN = """
+def load(number):
+    raise LookupError(f"no number {number}")
+
+def test_a():
+    with step("Fixer"):
+        load(1)
+
+def test_b():
+    load(2)
+"""
+
+
+def test_a_cluster_that_is_shown_names_its_component_beside_the_owner(tmp_path):
+    ran = Episodes(tmp_path, ONE_COMPONENT)
+    assert ran.cluster("a") is ran.cluster("b")
+    assert ", component Fixer: " in ran.suite.tracetriage("show", ran.cluster("a").id).out
+    assert ", component `Fixer`;" in ran.suite.tracetriage("analyze", "--format", "markdown").out
+
+
+@pytest.mark.parametrize("suite", [TWO_COMPONENTS, ONE_UNKNOWN], ids=["two", "one-unknown"])
+def test_a_cluster_has_no_component_where_not_all_of_its_tests_broke_there(tmp_path, suite):
+    ran = Episodes(tmp_path, suite)
+    assert ran.cluster("a") is ran.cluster("b")
+    assert ", component " not in ran.suite.tracetriage("show", ran.cluster("a").id).out
+    assert ", component " not in ran.suite.tracetriage("analyze", "--format", "markdown").out
+    assert "component " not in ran.result.out
 
 
 def test_the_summary_names_the_component_in_the_second_line(tmp_path):

@@ -270,3 +270,116 @@ def test_errors_of_the_sdk_are_known_without_spans(tmp_path):
 )
 def test_errors_by_their_package(kind, category):
     assert classify(failure(error(kind, "no luck", "shop/cart.py:total")))[0] == category
+
+
+PROVIDERS = """
+def raised(name, message, module="builtins"):
+    return type(name, (Exception,), {"__module__": module})(message)
+
+@pytest.mark.parametrize("kind, type_name, message", [pytest.param(*case[:3], id=name) for name, *case in CASES])
+def test_error(kind, type_name, message):
+    with span("messages.create", kind=kind):
+        raise raised(type_name, message)
+
+@pytest.mark.parametrize("kind, output", [pytest.param(*case[:2], id=name) for name, *case in ANSWERS])
+def test_answer(kind, output):
+    with span("messages.create", kind=kind) as call:
+        call.set("output", output)
+    assert False
+"""
+ANTHROPIC = "{'type': 'error', 'error': {'type': '%s', 'message': '%s'}}"
+GOOGLE = "%s. {'error': {'message': '%s'}}"
+BEDROCK = "An error occurred (%s) when calling the Converse operation: %s"
+# name, kind of the span, type, message, category
+CASES = [
+    ("overloaded", "llm", "APIStatusError", ANTHROPIC % ("overloaded_error", "Overloaded"), "SERVICE_ERROR"),
+    ("internal", "llm", "APIStatusError", ANTHROPIC % ("api_error", "Internal server error"), "SERVICE_ERROR"),
+    ("529", "op", "OverloadedError", f"Error code: 529 - {ANTHROPIC % ('overloaded_error', 'Overloaded')}", "SERVICE_ERROR"),
+    ("429", "op", "RateLimitError", f"Error code: 429 - {ANTHROPIC % ('rate_limit_error', 'slow down')}", "RATE_LIMIT"),
+    ("credit", "llm", "BadRequestError", "Error code: 400 - Your credit balance is too low to access the API", "RATE_LIMIT"),
+    ("context", "llm", "BadRequestError", "Error code: 400 - input and `max_tokens` exceed context limit", "CONTEXT_LENGTH"),
+    ("google-quota", "llm", "ClientError", GOOGLE % ("429 RESOURCE_EXHAUSTED", "quota"), "RATE_LIMIT"),
+    ("grpc-quota", "llm", "ResourceExhausted", "Resource has been exhausted (e.g. check quota).", "RATE_LIMIT"),
+    ("google-key", "llm", "ClientError", GOOGLE % ("400 INVALID_ARGUMENT", "API key not valid. Please pass one."), "AUTH"),
+    ("google-right", "llm", "ClientError", GOOGLE % ("403 PERMISSION_DENIED", "no permission"), "AUTH"),
+    ("google-down", "llm", "ServerError", GOOGLE % ("503 UNAVAILABLE", "The model is overloaded."), "SERVICE_ERROR"),
+    ("google-late", "llm", "ServerError", GOOGLE % ("504 DEADLINE_EXCEEDED", "Deadline expired"), "TIMEOUT"),
+    ("google-long", "llm", "ClientError", GOOGLE % ("400 INVALID_ARGUMENT", "input token count (9) exceeds"), "CONTEXT_LENGTH"),
+    ("bedrock-quota", "llm", "ClientError", BEDROCK % ("ThrottlingException", "Too many tokens"), "RATE_LIMIT"),
+    ("bedrock-right", "llm", "ClientError", BEDROCK % ("AccessDeniedException", "You don't have access"), "AUTH"),
+    ("groq-long", "llm", "BadRequestError", "Please reduce the length of the messages or completion.", "CONTEXT_LENGTH"),
+    ("pydantic-ai", "agent", "UnexpectedModelBehavior", "Exceeded maximum retries (1) for output validation", "INVALID_OUTPUT"),
+    ("langchain", "op", "OutputParserException", "Could not parse LLM output: `I think`", "INVALID_OUTPUT"),
+    ("turns", "agent", "RuntimeError", "Agent stopped due to iteration limit or time limit.", "TURN_LIMIT"),
+    ("iterations", "op", "ValueError", "Maximum number of iterations (8) exceeded", "TURN_LIMIT"),
+    # what looks like it but is not
+    ("words", "llm", "ValueError", "500 words were expected", "DATA_SHAPE"),
+    ("number", "llm", "ValueError", "invoice 429 is missing", "DATA_SHAPE"),
+    ("longer-number", "llm", "ValueError", "status 4290 is none", "DATA_SHAPE"),
+    ("max-tokens", "llm", "BadRequestError", "Error code: 400 - max_tokens: 100000 > 64000, the maximum allowed", "API_MISUSE"),
+    ("too-short", "llm", "ValueError", "input is too short, and the text exceeds its frame", "DATA_SHAPE"),
+    ("length", "llm", "ValueError", "the plan should reduce the length of the queue", "DATA_SHAPE"),
+    ("asserts", "llm", "AssertionError", "the answer should say rate limit, context window, overloaded_error", "ASSERTION"),
+    ("looks-up", "llm", "KeyError", "row 3: too many requests, prompt is too long", "DATA_SHAPE"),
+    ("agent-asserts", "agent", "AssertionError", "the summary misses the rate limit", "ASSERTION"),
+    ("agent-words", "agent", "ValueError", "the rate limit of the turnpike, invalid api key and content_filter", "DATA_SHAPE"),
+    ("shop", "op", "ValueError", "your credit balance is too low", "DATA_SHAPE"),
+    ("queue", "op", "ValueError", "RESOURCE_EXHAUSTED: the pool of workers", "DATA_SHAPE"),
+    ("door", "op", "ValueError", "this API key not valid for the door", "DATA_SHAPE"),
+    ("parses", "op", "ValueError", "Could not parse LLM output", "DATA_SHAPE"),
+    ("keyword", "agent", "TypeError", "run() got an unexpected keyword argument 'max_iterations'", "API_MISUSE"),
+    ("setting", "agent", "ValueError", "max_turns must not exceed 10", "DATA_SHAPE"),
+    ("speed", "agent", "ValueError", "the speed limit of 50 was exceeded", "DATA_SHAPE"),
+    ("asserted-turns", "agent", "AssertionError", "'max turns reached' is not in the report", "ASSERTION"),
+]  # fmt: skip
+TEXT = [{"type": "text", "text": "Hello"}]
+# name, kind of the span, output, category
+ANSWERS = [
+    ("failed", "llm", {"status": "failed", "error": {"code": "server_error", "message": "sorry"}}, "SERVICE_ERROR"),
+    ("failed-otherwise", "llm", {"error": {"code": "vector_store_timeout", "message": "sorry"}}, "SERVICE_ERROR"),
+    ("routed", "llm", {"error": {"code": 429, "message": "Rate limit exceeded: free-models-per-day"}}, "RATE_LIMIT"),
+    ("safety", "llm", {"candidates": [{"finishReason": "SAFETY"}]}, "REFUSAL"),
+    ("blocked", "llm", {"promptFeedback": {"blockReason": "PROHIBITED_CONTENT"}}, "REFUSAL"),
+    ("guardrail", "llm", {"stopReason": "guardrail_intervened", "output": {}}, "REFUSAL"),
+    ("full", "llm", {"candidates": [{"finishReason": "MAX_TOKENS"}]}, "INVALID_OUTPUT"),
+    ("mcp", "tool", {"content": TEXT, "isError": True}, "TOOL_ERROR"),
+    ("message", "tool", {"type": "tool", "status": "error", "content": "boom"}, "TOOL_ERROR"),
+    ("text", "tool", "Error: ls: cannot access 'x'", "TOOL_ERROR"),
+    ("called", "tool", "Error calling tool 'search': no words", "TOOL_ERROR"),
+    ("sdk", "tool", "An error occurred while running the tool. Please try again. Error: 'q'", "TOOL_ERROR"),
+    ("content", "tool", {"role": "tool", "content": "Error: KeyError('q')"}, "TOOL_ERROR"),
+    ("field", "tool", {"error": "no such table", "rows": []}, "TOOL_ERROR"),
+    # what looks like it but is not
+    ("no-error", "llm", {"status": "completed", "error": None, "output": []}, "ASSERTION"),
+    ("error-in-words", "llm", {"content": TEXT, "error": "none"}, "ASSERTION"),
+    ("error-of-content", "llm", {"choices": [{"message": {"content": '{"error": {"code": 429}}'}}]}, "ASSERTION"),
+    ("stop", "llm", {"candidates": [{"finishReason": "STOP", "content": "SAFETY"}]}, "ASSERTION"),
+    ("pause", "llm", {"content": TEXT, "stop_reason": "pause_turn"}, "ASSERTION"),
+    ("mcp-well", "tool", {"content": [{"text": "Error: 404"}], "isError": False}, "ASSERTION"),
+    ("transcript", "tool", {"turns": [{"isError": True}], "count": 1}, "ASSERTION"),
+    ("errors", "tool", "Errors were found in 3 files", "ASSERTION"),
+    ("guide", "tool", "Error handling: a guide", "ASSERTION"),
+    ("log", "tool", "12:01 Error: disk\n12:02 ok", "ASSERTION"),
+    ("no-field", "tool", {"error": None, "rows": [1]}, "ASSERTION"),
+    ("rate", "tool", {"error": 0.02, "loss": 1.5}, "ASSERTION"),
+    ("report", "tool", {"error": "KeyError: 'sku'", "file": "cart.py"}, "ASSERTION"),
+    ("of-an-op", "op", {"content": TEXT, "isError": True}, "ASSERTION"),
+]
+
+
+@pytest.fixture(scope="module")
+def providers(tmp_path_factory):
+    return Episodes(tmp_path_factory.mktemp("providers"), f"CASES = {CASES}\nANSWERS = {ANSWERS}\n{PROVIDERS}")
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case[0])
+def test_errors_of_providers(providers, case):
+    place = providers.places[f"error[{case[0]}]"]
+    assert place.category == case[-1], place
+
+
+@pytest.mark.parametrize("case", ANSWERS, ids=lambda case: case[0])
+def test_answers_that_are_none(providers, case):
+    place = providers.places[f"answer[{case[0]}]"]
+    assert place.category == case[-1], place
+    assert bool(place.step) is (case[-1] != "ASSERTION")

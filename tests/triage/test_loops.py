@@ -52,6 +52,36 @@ def test_polling():
         call("status", f"{percent} %", job=7)
     assert False, "job 7 failed"
 
+def test_polling_to_the_end_of_patience():
+    for _ in range(6):
+        call("job status", {"id": 7, "status": "in_progress"}, job=7)
+    raise TimeoutError("job 7 is not done after 60 s")
+
+def test_polling_for_a_word():
+    for _ in range(4):
+        call("job status", "not ready yet", job=7)
+    assert False, "job 7 is not done"
+
+def test_loop_though_it_ended():
+    for _ in range(4):
+        call("job status", {"id": 7, "status": "failed"}, job=7)
+    assert False, "no other job was begun"
+
+def test_loop_of_what_is_ready():
+    for _ in range(4):
+        call("page", {"state": "ready", "text": "no shoes"}, page=7)
+    assert False, "no shoes"
+
+def test_loop_of_a_text_with_such_a_word():
+    for _ in range(4):
+        call("search", "running shoes: none", q="shoes")
+    assert False, "no shoes"
+
+def test_loop_of_another_field():
+    for _ in range(4):
+        call("look", {"kind": "running", "left": 0}, q="shoes")
+    assert False, "no shoes"
+
 def test_batch():
     for number in range(6):
         call("resize", "done", picture=number)
@@ -67,7 +97,7 @@ def test_retries():
 
 def test_a_loop_that_was_left():
     for _ in range(3):
-        call("status", "pending", job=7)
+        call("search", "nothing found", q="total")
     call("result", "red", job=7)
     assert False, "not green"
 
@@ -99,11 +129,17 @@ LOOPS = {
     "loop_of_a_cycle": ("LOOP", "read -> grep: 3 times with the same inputs and results"),
     "loop_between_calls_to_the_model": ("LOOP", "search: 4 times with the same inputs and result"),
     "loop_of_the_same_error": ("LOOP", "click: 3 times with the same inputs and result"),
+    "loop_though_it_ended": ("LOOP", "job status: 4 times with the same inputs and result"),
+    "loop_of_what_is_ready": ("LOOP", "page: 4 times with the same inputs and result"),
+    "loop_of_a_text_with_such_a_word": ("LOOP", "search: 4 times with the same inputs and result"),
+    "loop_of_another_field": ("LOOP", "look: 4 times with the same inputs and result"),
     "stuck": ("STUCK", "Fixer ended stuck: no progress"),
 }
 NEAR = [
     "two_times_are_none",
     "polling",
+    "polling_to_the_end_of_patience",
+    "polling_for_a_word",
     "batch",
     "retries",
     "a_loop_that_was_left",
@@ -145,10 +181,16 @@ def test_retries_are_called_so(ran):
 
 
 def test_what_was_repeated_and_left_is_told(ran):
-    assert "status: 3 times with the same inputs and result" in ran.places["a_loop_that_was_left"].evidence
+    assert "search: 3 times with the same inputs and result" in ran.places["a_loop_that_was_left"].evidence
 
 
 ENDLESS = """
+def test_patient():
+    with step("Fixer"):
+        while True:
+            call("status", "running", job=7)
+            time.sleep(0.02)
+
 def test_endless():
     with step("Fixer"):
         while True:
@@ -186,6 +228,12 @@ def test_a_loop_that_a_timeout_ended_is_stuck(tmp_path):
     ran = Episodes(tmp_path, ENDLESS, "-k", "endless", "--timeout=0.7", plugins="timeout")
     assert ran.places["endless"].category == "STUCK"
     assert ran.cluster("endless").owner == "agent"
+
+
+@pytest.mark.linux
+def test_a_poll_that_a_timeout_ended_is_not_stuck(tmp_path):
+    ran = Episodes(tmp_path, ENDLESS, "-k", "patient", "--timeout=0.7", plugins="timeout")
+    assert (ran.places["patient"].category, ran.places["patient"].component) == ("TIMEOUT", "Fixer")
 
 
 def span(number, digest="d", output='"same"', start=None, **more):

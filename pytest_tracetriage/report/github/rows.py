@@ -53,6 +53,7 @@ def detail(cause: Cause, review: Review, listed: int, overrides: Path | None) ->
         **row(cause, review),
         "history": words.history(cause, review, code_span),
         "owner": cluster.owner,
+        "component": cause.component,
         "category": cluster.category,
         "classified": cluster.classified,
         "fix": words.prose(cluster.fix),

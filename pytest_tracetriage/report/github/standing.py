@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from msgspec import Struct
 
 from pytest_tracetriage.model.analysis import Cluster  # noqa: TC001 (msgspec reads the annotations)
-from pytest_tracetriage.report.terminal import causes
+from pytest_tracetriage.report.terminal import causes, component_of, components_by_test
 from pytest_tracetriage.report.text import short_ids
 
 if TYPE_CHECKING:
@@ -27,13 +27,18 @@ class Cause(Struct, frozen=True):
     short: str
     again: bool = False
     """Its tests passed when they were run again."""
+    component: str = ""
+    """Of an agent: where all of its tests broke."""
 
 
 def stand(review: Review) -> list[Cause]:
     """Return the causes of a review: new (real before infrastructure), known, flaky, muted; the larger first."""
     red = causes(review.analysis)
     short = short_ids(cluster.id for cluster in (*red, *review.retried))
-    found = [Cause(cluster, _standing(cluster), short[cluster.id]) for cluster in red]
+    components = components_by_test(review.analysis)
+    found = [
+        Cause(cluster, _standing(cluster), short[cluster.id], component=component_of(cluster, components)) for cluster in red
+    ]
     found += [
         Cause(cluster, "muted" if cluster.muted else "flaky", short[cluster.id], again=True) for cluster in review.retried
     ]
