@@ -113,6 +113,8 @@ class Usage(Struct, frozen=True, omit_defaults=True):
     cache_read: int = 0
     reasoning: int = 0
     requests: int = 1
+    cache_creation_1h: int = 0
+    """Of `cache_creation`, what Anthropic keeps for an hour: it costs more than what is kept for five minutes."""
 
 
 SpanKind = Literal["step", "span", "op", "llm", "tool", "embedding", "agent"]

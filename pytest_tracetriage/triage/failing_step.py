@@ -148,7 +148,8 @@ def _first(tree: Tree, some: Sequence[Step]) -> Step:
     ids = {step.id for step in some}
     chosen = min(some, key=lambda step: (step.end, step.start, step.id))
     while True:
-        below = [step for step in tree.steps if step.id in ids and any(above.id == chosen.id for above in tree.above(step))]
+        left = ids - {above.id for above in tree.above(chosen)}  # of parents in a circle each stands below all others
+        below = [step for step in tree.steps if step.id in left and any(above.id == chosen.id for above in tree.above(step))]
         if not below:
             return chosen
         chosen = min(below, key=lambda step: (step.end, step.start, step.id))
@@ -203,14 +204,15 @@ def _asked_before(tree: Tree, choice: Choice) -> Choice:
     below: list[Step] = []
     calls: list[Step | None] = [_just_before(tree, step)]
     if step.kind not in {"llm", "tool", "embedding"}:
-        below = [call for call in tree.steps if any(above.id == step.id for above in tree.above(call))]
+        some = [call for call in tree.steps if call.kind in {"llm", "tool"}]
+        below = [call for call in some if any(above.id == step.id for above in tree.above(call))]
         own = [call for call in (*below, *tree.siblings(step)) if call.kind == "llm" and call.end <= step.end + SLACK]
         calls.insert(0, max(own, key=_ended, default=None))
     useless = next((call for call in calls if call is not None and call.signal), None)
     if useless is not None:
         return Choice(useless, f"{step.name} failed on its answer")
-    asked = max((call for call in below if call.kind in {"llm", "tool"}), key=_ended, default=None)
-    if asked is not None and asked.kind == "llm" and not asked.type and bare(step.type) in UNREAD:
+    asked = max(below, key=_ended, default=None)
+    if asked is not None and asked.kind == "llm" and bare(step.type) in UNREAD:
         unread = f"unread: {bare(step.type)}: {first_line(step.message)[:120]}"
         return Choice(asked, f"{step.name} failed on its answer", unread)
     return choice

@@ -43,16 +43,21 @@ class Prices:
             if usage.provider and "provider_id" in str(error):  # a provider that is called otherwise hides no price
                 return self.cost(replace(usage, provider=""), when)
             self._unknown.add(key)
+        except TypeError:
+            if usage.cache_creation_1h:  # a version that does not know of it prices it as any other cache
+                return self.cost(replace(usage, cache_creation_1h=0), when)
         except Exception:  # noqa: S110 - its data does not fit these counts: no price is better than a wrong one
             pass
         return None
 
     def _calculate(self, usage: Usage, provider: str | None, when: float) -> Decimal:
+        hour = {"cache_write_1h_tokens": usage.cache_creation_1h} if usage.cache_creation_1h else {}
         counts = self._library.Usage(
             input_tokens=usage.input,
             cache_write_tokens=usage.cache_creation or None,
             cache_read_tokens=usage.cache_read or None,
             output_tokens=usage.output,
+            **hour,
         )
         asked = datetime.fromtimestamp(when, timezone.utc)
         found = self._library.calc_price(counts, usage.model, provider_id=provider, genai_request_timestamp=asked)

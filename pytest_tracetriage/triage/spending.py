@@ -91,6 +91,7 @@ def added(one: Usage, other: Usage) -> Usage:
         cache_read=one.cache_read + other.cache_read,
         reasoning=one.reasoning + other.reasoning,
         requests=one.requests + other.requests,
+        cache_creation_1h=one.cache_creation_1h + other.cache_creation_1h,
     )
 
 

@@ -71,6 +71,37 @@ def test_the_retry_that_failed_too():
             last = error
     raise last
 
+def test_the_retry_that_came_too_late():
+    for attempt in (1, 2):
+        try:
+            with span("ask", kind="op", inputs=attempt):
+                if attempt == 1:
+                    boom("the line is dead")
+        except LookupError as error:
+            last = error
+    raise last
+
+def test_a_success_before_it_is_no_retry():
+    for attempt in (1, 2):
+        try:
+            with span("ask", kind="op", inputs=attempt):
+                if attempt == 2:
+                    boom("the line is dead")
+        except LookupError:
+            pass
+    assert False
+
+def test_the_call_that_failed_not_who_read_nothing():
+    import json
+    with span("plan", kind="op"):
+        text = ""
+        try:
+            with span("chat", kind="llm"):
+                raise make("RateLimitError")("Error code: 429 - slow down")
+        except Exception:
+            pass
+        json.loads(text)
+
 def test_the_first_of_what_nobody_caught():
     for name in ("first", "second"):
         try:
@@ -169,6 +200,9 @@ EXPECTED = {
     "what_the_tests_exception_shows_not_an_earlier_error": ("order", ""),
     "what_was_retried_with_success_is_over": ("order", ""),
     "the_retry_that_failed_too": ("ask", ""),
+    "the_retry_that_came_too_late": ("ask", ""),
+    "a_success_before_it_is_no_retry": ("ask", ""),
+    "the_call_that_failed_not_who_read_nothing": ("chat", ""),
     "the_first_of_what_nobody_caught": ("first", ""),
     "what_was_said_to_have_failed_not_what_was_caught": ("Verifier", "Verifier"),
     "the_first_of_the_failed_steps_at_the_end": ("Fixer", "Fixer"),
@@ -189,6 +223,10 @@ def ran(tmp_path_factory):
 def test_the_failing_step(ran, test):
     name, component = EXPECTED[test]
     assert (ran.step(test).name, ran.places[test].component) == (name, component), ran.places[test]
+
+
+def test_the_category_of_a_call_whose_answer_was_not_there_to_be_read(ran):
+    assert ran.places["the_call_that_failed_not_who_read_nothing"].category == "RATE_LIMIT"
 
 
 def test_a_symptom_does_not_name_the_category_of_its_cause(ran):
@@ -328,10 +366,20 @@ def test_a_span_that_cannot_be_read_is_a_problem_of_its_line():
     assert len(found.signatures) == 1
 
 
-def test_parents_in_a_circle_are_survived():
-    round_ = [Span(f"s{n}", "1", "work", float(n), 1.0, parent=f"s{(n + 1) % 3}", error="KeyError: 'sku'") for n in range(3)]
+@pytest.mark.parametrize("message", ["'sku'", "'{}'"], ids=["the-same-error", "other-errors"])
+def test_parents_in_a_circle_are_survived(message):
+    said = [f"KeyError: {message.format(n)}" for n in range(3)]
+    round_ = [Span(f"s{n}", "1", "work", float(n), 1.0, parent=f"s{(n + 1) % 3}", error=said[n]) for n in range(3)]
     red = msgspec.structs.replace(fails("t.py::a", error("KeyError", "'sku'")), id="1")
     assert len(analyze(of_lines(encoded(*round_, red)), Given()).traces) == 1
+
+
+def test_what_stands_in_another_failed_before_it_whatever_the_clock_says():
+    outer = Span("outer", "1", "order", 1.0, 1.0, error="KeyError: 'sku'")
+    inner = Span("inner", "1", "look up", 1.5, 1.0, parent="outer", error="LookupError: no such thing")
+    red = msgspec.structs.replace(fails("t.py::a", error("KeyError", "'sku'"), error("LookupError", "no such thing")), id="1")
+    (place,) = analyze(of_lines(encoded(outer, inner, red)), Given()).traces
+    assert place.step == "inner"
 
 
 def test_without_spans_the_analysis_is_what_it_was():

@@ -48,6 +48,15 @@ def test_five_models_cost_what_a_count_by_hand_says(usage):
     assert Prices().cost(usage, NOVEMBER) == by_hand(usage)
 
 
+def test_what_is_kept_in_a_cache_for_an_hour_costs_twice_the_input():
+    usage = Usage("claude-sonnet-4-5", input=50_000, cache_creation=50_000, cache_creation_1h=20_000)
+    account = Account()
+    for _ in range(2):
+        account.add(usage, Prices().cost(usage, NOVEMBER))
+    assert Prices().cost(usage, NOVEMBER) == Decimal("0.2325")
+    assert account.spent()[0].usage.cache_creation_1h == 40_000
+
+
 def test_a_long_input_has_the_higher_price_of_its_own_length():
     prices = Prices()
     short, long = (Usage("gemini-2.5-pro", input=count) for count in (150_000, 300_000))

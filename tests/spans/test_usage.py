@@ -7,6 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tracetriage.capture.spans.genai import MAX_TOKENS, usage_of_attributes, usage_of_summary
+from pytest_tracetriage.capture.spans.weave_calls import Call, Naming, span_of
 from pytest_tracetriage.model.trace import Usage
 
 OPENAI_CHAT = {
@@ -41,6 +42,14 @@ ANTHROPIC = {
         ({"prompt_tokens": 8, "total_tokens": 8}, Usage("m", input=8)),
         (ANTHROPIC, Usage("m", input=189_107, output=393, cache_creation=188_086, cache_read=1_000)),
         ({**ANTHROPIC, "cache_creation_input_tokens": None}, Usage("m", input=1_021, output=393, cache_read=1_000)),
+        (
+            {**ANTHROPIC, "cache_creation": {"ephemeral_5m_input_tokens": 86, "ephemeral_1h_input_tokens": 188_000}},
+            Usage("m", input=189_107, output=393, cache_creation=188_086, cache_read=1_000, cache_creation_1h=188_000),
+        ),
+        (
+            {"input_tokens": 1, "output_tokens": 2, "cache_creation": {"ephemeral_1h_input_tokens": 9}},
+            Usage("m", input=1, output=2),
+        ),
         # LiteLLM speaks OpenAI's names with Anthropic's counts beside them: its prompt_tokens include the cache
         (
             {"prompt_tokens": 500, "completion_tokens": 5, "cache_read_input_tokens": 400, "cache_creation_input_tokens": 50},
@@ -171,3 +180,13 @@ def check(found):
     assert 0 <= found.cache_read + found.cache_creation <= found.input <= 3 * MAX_TOKENS
     assert 0 <= found.reasoning <= found.output <= 2 * MAX_TOKENS
     assert found.requests >= 1
+
+
+@pytest.mark.parametrize("gross", [True, False], ids=["weave-0.54", "weave-0.52"])
+def test_what_anthropic_took_from_a_cache_counts_once_whatever_weave_adds(gross):
+    usage = {**ANTHROPIC, "input_tokens": 189_107} if gross else ANTHROPIC
+    call = Call("c", "anthropic.Messages.create", "t", "", None, {"started_at": 1.0}, 1)
+    end = {"ended_at": 2.0, "summary": {"usage": {"claude": usage}}, "output": {"_class_name": "Message", "usage": ANTHROPIC}}
+    assert span_of(call, end, Naming()).usage == Usage(
+        "claude", input=189_107, output=393, cache_creation=188_086, cache_read=1_000
+    )

@@ -24,6 +24,8 @@ _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details", "output
 _CACHED = ("cached_tokens", "cache_read_tokens", "cache_read")
 _WRITTEN = ("cache_write_tokens", "cache_creation_tokens", "cache_creation")
 _REASONING = ("reasoning_tokens", "reasoning")
+_CREATION_DETAILS = ("cache_creation",)
+_WRITTEN_1H = ("ephemeral_1h_input_tokens",)
 
 _MODEL = (
     "gen_ai.response.model",
@@ -83,6 +85,7 @@ def usage_of_summary(model: str, usage: Mapping[str, Any]) -> Usage | None:
     own_read, own_creation = _count(usage, ("cache_read_input_tokens",)), _count(usage, ("cache_creation_input_tokens",))
     read = own_read or _count(inside, _CACHED)
     creation = own_creation or _count(inside, _WRITTEN)
+    hour = _count(_first(usage, _CREATION_DETAILS), _WRITTEN_1H)
     requests = _count(usage, ("requests",))
     prompt = _count(usage, _INCLUSIVE_INPUT)
     tokens = prompt or _count(usage, _INPUT)
@@ -90,9 +93,8 @@ def usage_of_summary(model: str, usage: Mapping[str, Any]) -> Usage | None:
         tokens += own_read + own_creation
     if not requests and not any(key in usage for key in (*_INCLUSIVE_INPUT, *_INPUT, *_OUTPUT)):
         return None
-    return _usage(
-        model, "", tokens, _count(usage, _OUTPUT), creation, read, _count(outside, _REASONING), requests=requests or 1
-    )
+    output, reasoning = _count(usage, _OUTPUT), _count(outside, _REASONING)
+    return _usage(model, "", tokens, output, creation, read, reasoning, requests=requests or 1, hour=hour)
 
 
 def usage_of_attributes(attributes: Mapping[str, Any]) -> Usage | None:
@@ -124,7 +126,16 @@ def model_of_attributes(attributes: Mapping[str, Any]) -> str:
 
 
 def _usage(
-    model: str, provider: str, tokens: int, output: int, creation: int, read: int, reasoning: int, *, requests: int = 1
+    model: str,
+    provider: str,
+    tokens: int,
+    output: int,
+    creation: int,
+    read: int,
+    reasoning: int,
+    *,
+    requests: int = 1,
+    hour: int = 0,
 ) -> Usage:
     """Return a usage in which no part exceeds its whole: who reports more left the cache out of the input, say."""
     if tokens < creation + read:
@@ -140,6 +151,7 @@ def _usage(
         cache_read=read,
         reasoning=reasoning,
         requests=requests,
+        cache_creation_1h=min(hour, creation),
     )
 
 

@@ -55,7 +55,7 @@ def span_of(call: Call, end: Mapping[str, Any], naming: Naming) -> Span:
     """Return the span of a call that has ended, without what went in and came out."""
     began, ended = _seconds(call.start.get("started_at")), _seconds(end.get("ended_at"))
     error = _error(end.get("exception"))
-    usage = None if call.counted else _usage(end.get("summary"))
+    usage = None if call.counted else _usage(end.get("summary"), end.get("output"))
     if usage is not None or call.counted:
         outer = call.outer
         while outer is not None and not outer.counted:  # Weave adds the tokens of a call to all around it
@@ -150,12 +150,18 @@ def _class_of(value: Any) -> str:
     return next((name for name in found.groups() if name), "") if found is not None else ""
 
 
-def _usage(summary: Any) -> Usage | None:
+def _usage(summary: Any, output: Any) -> Usage | None:
+    """Return the tokens of a call.
+
+    Newer versions of Weave add what a cache gave and took to Anthropic's `input_tokens`: those of its answer count.
+    """
+    told = output.get("usage") if isinstance(output, dict) else None
+    own = {"input_tokens": told["input_tokens"]} if isinstance(told, dict) and "input_tokens" in told else {}
     by_model = summary.get("usage") if isinstance(summary, dict) else None
     if not isinstance(by_model, dict):
         return None
     for model, usage in by_model.items():
-        if isinstance(usage, dict) and (found := usage_of_summary(str(model), usage)) is not None:
+        if isinstance(usage, dict) and (found := usage_of_summary(str(model), {**usage, **own})) is not None:
             return found
     return None
 
