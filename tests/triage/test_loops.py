@@ -101,6 +101,14 @@ def test_a_loop_that_was_left():
     call("result", "red", job=7)
     assert False, "not green"
 
+def test_a_loop_between_calls_to_the_model_that_was_left():
+    for turn in range(4):
+        call("chat", {"content": f"thought {turn}"}, kind="llm", turn=turn)
+        call("search", "nothing found", q="total")
+    for name in ("write", "send"):
+        call(name, "done", kind="op")
+    assert False, "not green"
+
 def test_nothing_comes_out():
     for _ in range(4):
         call("press", None, key="Tab")
@@ -143,6 +151,7 @@ NEAR = [
     "batch",
     "retries",
     "a_loop_that_was_left",
+    "a_loop_between_calls_to_the_model_that_was_left",
     "nothing_comes_out",
     "verified_after_each_fix",
     "not_stuck",
