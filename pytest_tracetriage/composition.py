@@ -109,7 +109,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     from pytest_tracetriage.capture.fixtures import FixtureWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.recorder import Recorder  # noqa: PLC0415
     from pytest_tracetriage.capture.session import WORKER_INPUT, RunSession  # noqa: PLC0415
-    from pytest_tracetriage.capture.spans.imports import ImportNotice  # noqa: PLC0415
+    from pytest_tracetriage.capture.spans.imports import ImportWatch  # noqa: PLC0415
     from pytest_tracetriage.origin import Project  # noqa: PLC0415
     from pytest_tracetriage.report.summary import TerminalSummary  # noqa: PLC0415
     from pytest_tracetriage.store.writer import Writer  # noqa: PLC0415
@@ -133,9 +133,9 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
         config.pluginmanager.register(watch)
     config.add_cleanup(recorder.close)
     _weave(config, settings, redactor, recorder, run_folder, worker)
-    notice = ImportNotice("opentelemetry.trace", _watch_opentelemetry, recorder.note)
-    notice.start()
-    config.add_cleanup(notice.stop)
+    opentelemetry = ImportWatch(frozenset({"opentelemetry.trace"}), _watch_opentelemetry, recorder.note)
+    opentelemetry.start()
+    config.add_cleanup(opentelemetry.stop)
     if config.pluginmanager.hasplugin("timeout"):
         from pytest_tracetriage.capture.deadlines import DeadlineWatch  # noqa: PLC0415
 

@@ -300,16 +300,16 @@ def test_nothing_is_seen_of_spans_when_it_is_off(tmp_path):
 def test_the_loader_of_the_module_stays_its_own():
     text = """
 import importlib.util, sys
-from pytest_tracetriage.capture.spans.imports import ImportNotice
+from pytest_tracetriage.capture.spans.imports import ImportWatch
 seen = []
-notice = ImportNotice("opentelemetry.trace", seen.append, print)
-notice.start()
+watch = ImportWatch(frozenset({"opentelemetry.trace"}), seen.append, print)
+watch.start()
 import opentelemetry.trace
 assert [module.__name__ for module in seen] == ["opentelemetry.trace"]
-assert notice not in sys.meta_path
+assert watch not in sys.meta_path
 assert "exec_module" not in vars(opentelemetry.trace.__loader__)
 assert opentelemetry.trace.__loader__.get_source("opentelemetry.trace")
-ImportNotice("opentelemetry.trace", seen.append, print).start()
+ImportWatch(frozenset({"opentelemetry.trace"}), seen.append, print).start()
 assert len(seen) == 2
 """
     subprocess.run([sys.executable, "-c", text], check=True, timeout=60)

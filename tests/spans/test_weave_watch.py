@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 import sys
+import textwrap
+from pathlib import Path
 
 import pytest
 from capture.suite import Suite
@@ -13,9 +17,11 @@ from spans.obedient_model import obey
 pytest.importorskip("weave")
 pytest.importorskip("openai")
 
+ROOT = Path(__file__).parents[2]
 IMPORTED = """
-    import sys
-    def pytest_unconfigure():
+    import atexit, sys
+    @atexit.register
+    def tell():
         heavy = {name.partition(".")[0] for name in sys.modules} & {"weave", "openai", "opentelemetry", "genai_prices"}
         print("HEAVY", sorted(heavy), "WATCH", [type(finder).__name__ for finder in sys.meta_path].count("ImportWatch"))
 """
@@ -24,6 +30,116 @@ OP = "import weave, os, signal\n@weave.op\ndef work(n): return n\n"
 
 def heavy(result):
     return next(line for line in result.lines if line.startswith("HEAVY"))
+
+
+WATCHES = """
+    import pathlib, sys
+    from pytest_tracetriage.capture.spans.imports import ImportWatch
+
+    folder = pathlib.Path(sys.argv[1])
+    def raising(module): raise LookupError(module.__name__)
+    during, seen, troubles = [], [], []
+    class During:
+        def __init__(self, name): during.append(name)
+        def __enter__(self): during.append("in")
+        def __exit__(self, *_): during.append("out")
+    def watching(*names, tell=seen.append):
+        watch = ImportWatch(frozenset(names), tell, troubles.append, During)
+        watch.start()
+        return watch
+"""
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        """
+        watch = watching("one", "two", "pack.three")
+        import two
+        assert [module.__name__ for module in seen] == ["two"] and during == ["two", "in", "out"]
+        assert watch not in sys.meta_path and "exec_module" not in vars(two.__loader__)
+        import one, pack.three
+        assert len(seen) == 1
+        """,
+        """
+        import two
+        watching("one", "two")
+        assert [module.__name__ for module in seen] == ["two"]
+        """,
+        """
+        watch = watching("one", tell=raising)
+        import one
+        assert [str(trouble) for trouble in troubles] == ["one"] and watch not in sys.meta_path
+        """,
+        """
+        watch = watching("broken", "one")
+        try: import broken
+        except ZeroDivisionError: pass
+        assert during == ["broken", "in", "out"] and not seen and watch in sys.meta_path
+        (folder / "broken.py").write_text("")
+        import importlib; importlib.invalidate_caches()
+        import broken
+        assert [module.__name__ for module in seen] == ["broken"]
+        """,
+        """
+        import importlib.machinery, importlib.util
+        class Slots:
+            __slots__ = ()
+            def create_module(self, spec): return None
+            def exec_module(self, module): module.x = 1
+        class Finder:
+            @staticmethod
+            def find_spec(name, path, target=None):
+                return importlib.machinery.ModuleSpec(name, Slots()) if name == "slotted" else None
+        sys.meta_path.insert(0, Finder)
+        watching("slotted", "one")
+        import slotted
+        assert slotted.x == 1 and not seen
+        import one
+        assert [module.__name__ for module in seen] == ["one"]
+        """,
+        """
+        import importlib.machinery
+        class Shared:
+            def create_module(self, spec): return None
+            def exec_module(self, module): module.x = 1
+        shared = Shared()
+        class Finder:
+            @staticmethod
+            def find_spec(name, path, target=None):
+                return importlib.machinery.ModuleSpec(name, shared) if name.startswith("shared_") else None
+        sys.meta_path.insert(0, Finder)
+        watching("shared_a")
+        import importlib.util
+        importlib.util.find_spec("shared_a")
+        import shared_b
+        assert not seen and shared_b.x == 1
+        import shared_a
+        assert [module.__name__ for module in seen] == ["shared_a"] and shared_a.x == 1 and "exec_module" not in vars(shared)
+        """,
+        """
+        watch = watching("one")
+        watch.stop()
+        import one
+        assert not seen and not during and watch not in sys.meta_path
+        """,
+    ],
+    ids=["first of several", "already there", "trouble", "a broken import", "slots", "a loader of several", "stopped"],
+)
+def test_imports_are_seen(tmp_path, text):
+    Suite(tmp_path, {"broken.py": "1 / 0\n", "pack/three.py": ""}, one="", two="")
+    code = textwrap.dedent(WATCHES) + textwrap.dedent(text)
+    done = subprocess.run(
+        [sys.executable, "-c", code, tmp_path],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), str(ROOT)]), "PYTHONDONTWRITEBYTECODE": "1"},
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 @pytest.fixture

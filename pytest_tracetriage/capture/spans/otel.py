@@ -10,22 +10,20 @@ import sys
 from typing import TYPE_CHECKING, Any
 from weakref import WeakSet
 
-from msgspec import UNSET, Struct
+from msgspec import UNSET
 
 from pytest_tracetriage.capture.spans import genai, messages
-from pytest_tracetriage.capture.spans.sink import connected
+from pytest_tracetriage.capture.spans.sink import Places, connected
 from pytest_tracetriage.model.trace import Span, SpanKind
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from types import ModuleType
 
-    from pytest_tracetriage.capture.spans.sink import SpanSink
+    from pytest_tracetriage.capture.spans.sink import Place, SpanSink
 
 API = "opentelemetry.trace"
 """The module whose global provider is watched: call `watch` with it once the project has imported it."""
-MAX_OPEN = 10_000
-"""Spans that are remembered as possible parents, at most twice as many."""
 MAX_STOP_REASON = 256
 MAX_ERROR = 8_000
 _SETTERS = ("_set_tracer_provider", "set_tracer_provider")
@@ -46,18 +44,11 @@ _KINDS: dict[str, SpanKind] = {
 _KIND_NAMES = ("gen_ai.operation.name", "openinference.span.kind", "traceloop.span.kind", "llm.request.type")
 
 
-class _Known(Struct, frozen=True):
-    trace: str
-    id: str
-    parent: str
-
-
 class Processor:
     """What an SDK's provider calls when spans begin and end. Never raises; idle when no recorder runs."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[int, int], _Known] = {}
-        self._older: dict[tuple[int, int], _Known] = {}
+        self._places = Places()
         self._providers: WeakSet[Any] = WeakSet()
 
     def join(self, provider: Any) -> None:
@@ -74,10 +65,8 @@ class Processor:
         try:
             trace = sink.trace()
             if trace:
-                known = _Known(trace, sink.new_id(), sink.parent(trace, self._parent(span, trace)))
-                if len(self._known) >= MAX_OPEN:  # two generations: no lock, which a fork could leave closed
-                    self._older, self._known = self._known, {}
-                self._known[_key(span.get_span_context())] = known
+                place = sink.place(trace, sink.new_id(), self._parent(span, trace) or sink.innermost(trace))
+                self._places.add(_key(span.get_span_context()), place)
         except Exception as error:
             sink.trouble(error)
 
@@ -87,9 +76,9 @@ class Processor:
         if sink is None:
             return
         try:
-            known = self._find(span.get_span_context())
-            if known is not None:
-                _write(sink, span, known)
+            place = self._find(span.get_span_context())
+            if place is not None:
+                _write(sink, span, place)
         except Exception as error:
             sink.trouble(error)
 
@@ -103,19 +92,18 @@ class Processor:
         """Return True: each span was written when it ended."""
         return True
 
-    def current(self, module: Any, trace: str) -> str:
-        """Return our id of the span that runs here, "" outside one of this trace."""
-        known = self._find(module.get_current_span().get_span_context())
-        return known.id if known is not None and known.trace == trace else ""
+    def current(self) -> Place | None:
+        """Return the span that runs in this context."""
+        module = sys.modules.get(API)
+        return self._find(module.get_current_span().get_span_context()) if module is not None else None
 
-    def _parent(self, span: Any, trace: str) -> str | None:
-        """Return our id of a span's own parent; None where it has none, so that others are asked."""
-        known = self._find(span.parent) if span.parent is not None else None
-        return known.id if known is not None and known.trace == trace else None
+    def _parent(self, span: Any, trace: str) -> str:
+        """Return our id of the parent that the program named for a span, "" where it stands in what runs here."""
+        named = self._find(span.parent) if span.parent is not None else None
+        return named.id if named is not None and named.trace == trace and named is not self.current() else ""
 
-    def _find(self, context: Any) -> _Known | None:
-        key = _key(context)
-        return self._known.get(key) or self._older.get(key)
+    def _find(self, context: Any) -> Place | None:
+        return self._places.find(_key(context))
 
 
 _processor = Processor()
@@ -125,7 +113,7 @@ def watch(module: ModuleType) -> None:
     """Listen to the global provider of `opentelemetry.trace`, and to each that is set from now on."""
     sink = connected()
     if sink is not None:
-        sink.ask(current)
+        sink.ask(_processor.current)
     _join(getattr(module, "_TRACER_PROVIDER", None))
     name = next((name for name in _SETTERS if callable(getattr(module, name, None))), "")
     setter = getattr(module, name, None)
@@ -139,12 +127,6 @@ def watch(module: ModuleType) -> None:
 
     watched.tracetriage = True  # type: ignore[attr-defined]
     setattr(module, name, watched)
-
-
-def current() -> str:
-    """Return our id of the OpenTelemetry span that runs here, "" outside one of the running test."""
-    module, sink = sys.modules.get(API), connected()
-    return _processor.current(module, sink.trace()) if module is not None and sink is not None else ""
 
 
 def _join(provider: Any) -> None:
@@ -162,20 +144,20 @@ def _key(context: Any) -> tuple[int, int]:
     return context.trace_id, context.span_id
 
 
-def _write(sink: SpanSink, span: Any, known: _Known) -> None:
+def _write(sink: SpanSink, span: Any, place: Place) -> None:
     attributes: Mapping[str, Any] = span.attributes or {}
     events = [(event.name, event.attributes or {}) for event in span.events or ()]
     began, ended = span.start_time or 0, span.end_time or span.start_time or 0
     error = _error(span, attributes, events)
     sink.write(
         Span(
-            id=known.id,
-            trace=known.trace,
+            id=place.id,
+            trace=place.trace,
             name=span.name or "span",
             start=began / 1e9,
             duration=max(0, ended - began) / 1e9,
             kind=_kind(attributes),
-            parent=known.parent,
+            parent=place.parent,
             component=_text(attributes.get("gen_ai.agent.name")),
             outcome="failed" if error else "success",
             stop_reason=_stop_reason(attributes),

@@ -16,7 +16,7 @@ import msgspec
 from pytest_tracetriage.capture.spans import content
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Hashable
 
     from pytest_tracetriage.model.trace import Metric, Span
     from pytest_tracetriage.redact import Redactor
@@ -27,13 +27,47 @@ MAX_ERROR = 2_000
 MAX_ATTRIBUTES = 32
 MAX_ATTRIBUTE = 500
 
+MAX_KNOWN = 10_000
+"""Spans of another recorder that are remembered as possible parents, at most twice as many."""
+
 _sinks: list[SpanSink] = []
-_place: ContextVar[tuple[str, str, str] | None] = ContextVar("tracetriage_place", default=None)
-"""The innermost span of ours: its trace, its id, and the foreign span that it stood in when it began."""
+_orders = itertools.count(1)
+
+
+class Place(NamedTuple):
+    """A span that others can stand in. Of those that run in one context, the one that began last stands in all others."""
+
+    order: int
+    trace: str
+    id: str
+    parent: str
+
+
+_NOWHERE = Place(0, "", "", "")
+_place: ContextVar[Place | None] = ContextVar("tracetriage_place", default=None)
+"""The innermost span of ours."""
+
+
+class Places:
+    """The newest spans of another recorder by its own ids: two generations, without a lock that a fork could leave closed."""
+
+    def __init__(self) -> None:
+        self._new: dict[Hashable, Place] = {}
+        self._old: dict[Hashable, Place] = {}
+
+    def add(self, key: Hashable, place: Place) -> None:
+        """Remember a span."""
+        if len(self._new) >= MAX_KNOWN:
+            self._old, self._new = self._new, {}
+        self._new[key] = place
+
+    def find(self, key: Hashable) -> Place | None:
+        """Return a span that is remembered, whether it has ended or not."""
+        return self._new.get(key) or self._old.get(key)
 
 
 class Begun(NamedTuple):
-    """A span of ours that has begun: where it goes, what it belongs to, and what undoes `enter`."""
+    """A span of ours that has begun: where it goes, what it belongs to, and what `leave` needs."""
 
     sink: SpanSink
     trace: str
@@ -48,8 +82,8 @@ def begin() -> Begun | None:
     trace = sink.trace() if sink is not None else ""
     if sink is None or not trace:
         return None
-    identity, parent = sink.new_id(), sink.parent(trace)
-    return Begun(sink, trace, identity, parent, sink.enter(trace, identity))
+    place = sink.place(trace, sink.new_id(), sink.innermost(trace))
+    return Begun(sink, trace, place.id, place.parent, _place.set(place))
 
 
 def connected() -> SpanSink | None:
@@ -76,10 +110,9 @@ class SpanSink:
         self.content = content
         self.trouble = trouble
         self.trace = running
-        self.foreign: Callable[[], str] | None = None
-        """Gives the id of the running span of another recorder (Weave, OpenTelemetry), "" outside one."""
         self._writer = writer
         self._redactor = redactor
+        self._currents: list[Callable[[], Place | None]] = []
         self._prefix = f"{worker}.s"
         self._numbers = itertools.count(1)
         self._pid = os.getpid()
@@ -99,43 +132,37 @@ class SpanSink:
         process = f"p{pid}-" if pid != self._pid else ""
         return f"{self._prefix}{process}{next(self._numbers)}"
 
-    def ask(self, current: Callable[[], str]) -> None:
-        """Ask `current` too for the span that is running elsewhere, before those who were asked so far."""
-        before = self.foreign
-        self.foreign = current if before is None else lambda: current() or before()
-
     # -- what stands in what -----------------------------------------------------------------------------------------
 
-    def parent(self, trace: str, foreign: str | None = None) -> str:
-        """Return the id of the span that one which begins now stands in, "" for none.
+    def ask(self, current: Callable[[], Place | None]) -> None:
+        """Ask `current` too for the span that another recorder (Weave, OpenTelemetry) takes for the running one."""
+        self._currents.append(current)
 
-        `foreign` is what its own recorder takes for its parent; without it the recorder that is running is asked.
+    def innermost(self, trace: str, known: Place | None = None) -> str:
+        """Return the id of the span of `trace` that runs in this context, whoever recorded it; "" outside one.
+
+        `known` is one that is known to run here, though its recorder may no longer say so.
         """
-        if foreign is None:
-            foreign = self._foreign()
-        place = _place.get()
-        if place is not None and place[0] == trace and place[2] == foreign:
-            return place[1]
-        return foreign
+        running = [_place.get(), known]
+        for current in self._currents:
+            try:
+                running.append(current())
+            except Exception as error:
+                self.trouble(error)
+        return max((place for place in running if place is not None and place.trace == trace), default=_NOWHERE).id
 
-    def enter(self, trace: str, span: str) -> Any:
-        """Make a span of ours the one that others stand in; returns what `leave` needs."""
-        return _place.set((trace, span, self._foreign()))
+    @staticmethod
+    def place(trace: str, span: str, parent: str) -> Place:
+        """Return the place of a span that begins now."""
+        return Place(next(_orders), trace, span, parent)
 
     @staticmethod
     def leave(token: Any) -> None:
-        """Undo `enter`. A generator that is closed elsewhere has no place to leave."""
+        """Leave a span of ours. A generator that is closed elsewhere has no place to leave."""
         try:
             _place.reset(token)
         except ValueError:
             pass
-
-    def _foreign(self) -> str:
-        try:
-            return self.foreign() if self.foreign is not None else ""
-        except Exception as error:
-            self.trouble(error)
-            return ""
 
     # -- writing -----------------------------------------------------------------------------------------------------
 

@@ -133,9 +133,10 @@ class CloudWeave:
         def create_call(op: Any, inputs: dict[str, Any], parent: Any = None, *args: Any, **options: Any) -> Any:
             if parent is None and self._test is not None and self._weave is not None and not self._weave.current_call():
                 parent = self._test  # a plain thread knows no parent
+            around = self._current()
             call = create(op, inputs, parent, *args, **options)
             if op is not self._op:
-                self._guard(self._started, call, op)
+                self._guard(self._started, call, op, around)
             return call
 
         def finish_call(call: Any, output: Any = None, exception: BaseException | None = None, **options: Any) -> None:
@@ -151,7 +152,7 @@ class CloudWeave:
         self._finish = finish
         client.create_call, client.finish_call = create_call, finish_call
 
-    def _started(self, call: Any, op: Any) -> None:
+    def _started(self, call: Any, op: Any, around: str) -> None:
         if self._tap is None or not call.id:
             return
         self._open[call.id] = call
@@ -165,7 +166,7 @@ class CloudWeave:
             "attributes": dict(call.attributes or {}),
             "inputs": call.inputs,
         }
-        self._tap.call_start({"start": start})
+        self._tap.begin(start, around)
 
     def _finished(self, call: Any, output: Any, exception: BaseException | None) -> None:
         if self._tap is not None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from contextlib import AbstractContextManager, nullcontext
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
 
-from pytest_tracetriage.capture.spans.watch import ImportWatch
+from pytest_tracetriage.capture.spans.imports import ImportWatch
+from pytest_tracetriage.capture.spans.weave_adapter import QUIET, SDKS, environment
 
 if TYPE_CHECKING:
     from pytest_tracetriage.capture.spans.weave_adapter import Weave
@@ -18,7 +21,7 @@ class LocalWeave:
     def __init__(self, components: tuple[str, ...]) -> None:
         self.problem = ""
         self._components = components
-        self._watch = ImportWatch(self.connect)
+        self._watch = ImportWatch(SDKS, self._seen, self._trouble, _quiet)
         self._weave: Weave | None = None
         self._server: LocalServer | None = None
 
@@ -26,13 +29,21 @@ class LocalWeave:
         """Wait for the project to import weave, or an SDK that weave patches."""
         self._watch.start()
 
+    def _seen(self, _module: Any) -> None:
+        """Connect where weave can be: an SDK that it patches is no sign that it is installed."""
+        try:
+            installed = sys.modules.get("weave") is not None or find_spec("weave") is not None
+        except (ImportError, ValueError):
+            installed = False
+        if installed:
+            self.connect()
+
     def connect(self) -> None:
         """Import weave and take its calls. Never raises."""
         from pytest_tracetriage.capture.spans import weave_adapter  # noqa: PLC0415
         from pytest_tracetriage.capture.spans.weave_calls import Naming  # noqa: PLC0415
         from pytest_tracetriage.capture.spans.weave_server import LocalServer  # noqa: PLC0415
 
-        self._watch.stop()
         try:
             weave = weave_adapter.Weave()
             self._server = LocalServer(Naming(self._components), weave.current_call)
@@ -57,4 +68,12 @@ class LocalWeave:
             if weave is not None:
                 weave.disconnect()
         except Exception as error:
-            self.problem = self.problem or f"weave: {type(error).__name__}: {error}"
+            self._trouble(error)
+
+    def _trouble(self, error: Exception) -> None:
+        self.problem = self.problem or f"weave: {type(error).__name__}: {error}"
+
+
+def _quiet(name: str) -> AbstractContextManager[None]:
+    """Weave reads once, when it is imported, whether it may report errors."""
+    return environment(QUIET) if name == "weave" else nullcontext()

@@ -20,13 +20,13 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec import UNSET
 
-from pytest_tracetriage.capture.spans.sink import connected
+from pytest_tracetriage.capture.spans.sink import Places, connected
 from pytest_tracetriage.capture.spans.weave_calls import Call, Naming, inputs_of, open_span, span_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from pytest_tracetriage.capture.spans.sink import SpanSink
+    from pytest_tracetriage.capture.spans.sink import Place, SpanSink
 
 MAX_OPEN = 20_000
 """Calls that may be running at one time; of more, the oldest are given up."""
@@ -44,6 +44,7 @@ class LocalServer:
         self._current = current
         self._known: SpanSink | None = None
         self._trace = ""
+        self._places = Places()
         self._open: OrderedDict[str, Call] = OrderedDict()
         self._ended: OrderedDict[str, dict[str, Any]] = OrderedDict()
         self._objects: OrderedDict[Any, Any] = OrderedDict()
@@ -66,26 +67,33 @@ class LocalServer:
 
     def call_start(self, req: Any) -> Any:
         """Note a call that begins, with the test that runs now."""
-        start = _plain(req)["start"]
+        return self.begin(_plain(req)["start"], self._current())
+
+    def begin(self, start: dict[str, Any], around: str) -> Any:
+        """Note a call that begins inside the call `around`, "" for none. Another parent is one that the program has named."""
         call_id = start.get("id") or str(uuid.uuid4())
         sink = connected()
         if sink is not None:
             if sink is not self._known:
                 self._known = sink
-                sink.ask(self._current)
+                sink.ask(self._running)
             trace, parent = sink.trace(), start.get("parent_id") or ""
-            outer = self._open.get(parent)
-            if outer is not None and outer.trace != trace:
+            outer, above = self._open.get(parent), self._places.find(parent)
+            if above is not None and above.trace != trace:
                 if threading.current_thread() is threading.main_thread():
                     outer, parent = None, ""  # left open by an earlier test, or around several tests
                 else:
-                    trace = outer.trace  # of a test that has ended: its thread goes on
-            self._open[call_id] = Call(
-                call_id, start["op_name"], trace, sink.parent(trace, parent), outer, start, pid=os.getpid()
-            )
+                    trace = above.trace  # of a test that has ended: its thread goes on
+            named = parent and parent != around
+            inside = parent if named else sink.innermost(trace, self._places.find(around)) or parent
+            self._places.add(call_id, sink.place(trace, call_id, inside))
+            self._open[call_id] = Call(call_id, start["op_name"], trace, inside, outer, start, pid=os.getpid())
             if len(self._open) > MAX_OPEN:
                 self._open.popitem(last=False)
         return Answer(id=call_id, trace_id=start.get("trace_id") or call_id)
+
+    def _running(self) -> Place | None:
+        return self._places.find(self._current())
 
     def call_end(self, req: Any) -> Any:
         """Write a call that has ended."""
