@@ -65,7 +65,8 @@ TEST_A = """
             later.append(lambda: context.run(inside, "w", "snoww", lambda: None))
             later.append(lambda: context.run(inside, "o", "snowo", lambda: None))
         later = []
-        inside("s", "s", lambda: inside("n", "sn", lambda: inside("o", "sno", lambda: inside("w", "snow", lambda: work(later)))))
+        deepest = lambda: inside("w", "snow", lambda: work(later))
+        inside("s", "s", lambda: inside("n", "sn", lambda: inside("o", "sno", deepest)))
         for one in later: one()
     def test_a_parent_that_is_named():
         client = weave.get_client()

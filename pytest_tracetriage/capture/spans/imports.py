@@ -73,11 +73,12 @@ class ImportWatch:
 
         def exec_module(module: ModuleType) -> None:
             if module.__name__ != name:  # a loader of several modules, of which this one was only looked for
-                return run(module)
+                run(module)
+                return
             loader.__dict__.pop("exec_module", None)
             with self._during(name):
                 run(module)
-            return self._tell(module)
+            self._tell(module)
 
         try:
             loader.exec_module = exec_module

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import sys
 import warnings
 from contextlib import contextmanager, suppress
 from importlib import import_module
@@ -110,6 +111,7 @@ class Weave:
         self._replace(self._init, "_setup_agents_tracing", _no)
         self._replace(self._init, "finish", lambda: None)
         self._silence()
+        self._let_log_in()
         client = self.module.init(project, settings=_CLOUD)
         if client.project == "DISABLED":
             raise RuntimeError("the server asks for a newer weave, or weave is disabled")
@@ -151,9 +153,20 @@ class Weave:
     # -- inside ------------------------------------------------------------------------------------------------------
 
     def _silence(self) -> None:
-        """Have no links printed: the output of a test is its own."""
+        """Have no links printed, and no warnings of weave's own: the output of a test is its own."""
         for name in ("weave.trace.settings", "weave.trace.weave_client"):
             self._replace(import_module(name), "should_print_call_link", _no)
+        # 0.52 reads a field that it has deprecated itself, whenever it publishes an op.
+        schema: Any = getattr(sys.modules.get("weave.trace_server.trace_server_interface"), "ObjSchemaForInsert", None)
+        if schema is not None and "set_base_object_class" in vars(schema):
+            self._undo.append((schema, "set_base_object_class", vars(schema)["set_base_object_class"]))
+            del schema.set_base_object_class
+
+    def _let_log_in(self) -> None:
+        """Have the login of 0.52 use the httpx that gql uses: of gql 4.4 that is httpx2, which refuses httpx's credentials."""
+        login = import_module("weave.compat.wandb.wandb_thin.internal_api")
+        if hasattr(login, "httpx"):
+            self._replace(login, "httpx", import_module("gql.transport.httpx").httpx)
 
     def _put(self, client: Any) -> None:
         self._clients.set_weave_client_global(None)
@@ -166,7 +179,7 @@ class Weave:
             self._patch.implicit_patch()
         self._patch.register_import_hook()
 
-    def _replace(self, target: Any, name: str, value: Callable[..., Any]) -> None:
+    def _replace(self, target: Any, name: str, value: Any) -> None:
         """Replace what a version of weave has; what it has not, it does not do."""
         if hasattr(target, name):
             self._undo.append((target, name, getattr(target, name)))
