@@ -47,11 +47,12 @@ def accounts_of(folders: Iterable[Path]) -> Accounts:
                 bad += 1
             elif isinstance(item, Metric):
                 figures.add(item.name, item.value, item.unit)
-            elif item.usage is not None and calls.is_new(item):
-                prices = prices or Prices()
-                cost = prices.cost(item.usage, item.start)
-                whole.add(item.usage, cost)
-                traces.setdefault(item.trace, Account()).add(item.usage, cost)
+            else:
+                for usage in calls.new(item):
+                    prices = prices or Prices()
+                    cost = prices.cost(usage, item.start)
+                    whole.add(usage, cost)
+                    traces.setdefault(item.trace, Account()).add(usage, cost)
         for trace, nodeid in (node_ids(folder, traces) if traces else {}).items():
             tests.setdefault(nodeid, Account()).add_all(traces[trace])
     metrics = figures.figures()

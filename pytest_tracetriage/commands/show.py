@@ -137,10 +137,10 @@ def trees_of(folder: Path, traces: Sequence[Trace], output: Path | None) -> dict
     trees = {}
     for trace, spans in found.items():
         costs = {
-            span.id: None if cost is None else float(cost)
+            span.id: [None if cost is None else float(cost) for cost in asked]
             for span in spans
-            if span.usage is not None and prices is not None
-            for cost in [prices.cost(span.usage, span.start)]
+            if prices is not None
+            for asked in [[prices.cost(usage, span.start) for usage in span.usages]]
         }
         trees[trace] = span_lines(spans, costs, columns, INSTALL if prices and prices.missing else "", bad)
     return trees

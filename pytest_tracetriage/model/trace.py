@@ -139,12 +139,19 @@ class Span(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="spa
     source: Literal["", "weave", "opentelemetry"] = ""
     """Who recorded it; "" for `span` and `step`."""
     usage: Usage | None = None
+    further: tuple[Usage, ...] = ()
+    """Where one call names several models, the usage of those after the first."""
     inputs: str = ""
     """Bounded, redacted JSON; with `no_content` the shape alone, with no text in it."""
     output: str = ""
     digest: str = ""
     """A hash of name and inputs, whatever was dropped of them: the same call again has the same one."""
     attributes: dict[str, str] = {}
+
+    @property
+    def usages(self) -> tuple[Usage, ...]:
+        """The usage of each model that the operation names."""
+        return (self.usage, *self.further) if self.usage is not None else ()
 
 
 class Metric(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="metric"):

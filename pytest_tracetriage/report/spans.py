@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.run import Spent
@@ -33,12 +34,12 @@ class _Branch:
 
 
 def span_lines(
-    spans: Sequence[Span], costs: Mapping[str, float | None], width: int, note: str = "", bad: int = 0
+    spans: Sequence[Span], costs: Mapping[str, Sequence[float | None]], width: int, note: str = "", bad: int = 0
 ) -> list[Line]:
     """Return the tree of a trace's spans with a line of totals above it, for a terminal of `width` characters.
 
-    `costs` are US dollars by span id, None or absent where there is no price; `note` says why. `bad` lines of the run could not
-    be read. At most 200 spans are drawn: those that broke and what they stand in before all others.
+    `costs` are US dollars by span id, one for each usage of it, None or absent where there is no price; `note` says why. `bad`
+    lines of the run could not be read. At most 200 spans are drawn: those that broke and what they stand in before all others.
     """
     if not spans:
         return []
@@ -59,7 +60,7 @@ def span_lines(
     return lines
 
 
-def _tree(spans: Sequence[Span], costs: Mapping[str, float | None]) -> list[_Branch]:
+def _tree(spans: Sequence[Span], costs: Mapping[str, Sequence[float | None]]) -> list[_Branch]:
     """Return the roots, what began first above. A span whose parent is not known, or stands in itself, is a root."""
     branches = {span.id: _Branch(span) for span in sorted(spans, key=lambda span: (span.start, span.id))}
     circling = _circling(branches)
@@ -71,14 +72,17 @@ def _tree(spans: Sequence[Span], costs: Mapping[str, float | None]) -> list[_Bra
         else:
             parent.below.append(branch)
     for branch in reversed(_all(roots)):
-        usage = branch.span.usage
-        if usage is not None:
-            cost = costs.get(branch.span.id)
-            branch.tokens = tokens(usage)
-            branch.cost = math.nan if cost is None else cost
-        branch.tokens += sum(below.tokens for below in branch.below)
-        branch.cost += math.fsum(below.cost for below in branch.below)
+        paid = _paid(branch.span, costs)
+        branch.tokens = sum(tokens(each.usage) for each in paid) + sum(below.tokens for below in branch.below)
+        branch.cost = math.fsum(
+            [*(math.nan if each.cost is None else each.cost for each in paid), *(below.cost for below in branch.below)]
+        )
     return roots
+
+
+def _paid(span: Span, costs: Mapping[str, Sequence[float | None]]) -> list[Spent]:
+    prices = costs.get(span.id, ())
+    return [Spent(usage, price) for usage, price in zip_longest(span.usages, prices[: len(span.usages)])]
 
 
 def _circling(branches: Mapping[str, _Branch]) -> set[str]:
@@ -124,17 +128,17 @@ def _chosen(roots: Sequence[_Branch]) -> set[str]:
     return chosen
 
 
-def _totals(spans: Sequence[Span], costs: Mapping[str, float | None], note: str) -> str:
-    paid = [(span, span.usage) for span in spans if span.usage is not None]
+def _totals(spans: Sequence[Span], costs: Mapping[str, Sequence[float | None]], note: str) -> str:
+    paid = [each for span in spans for each in _paid(span, costs)]
     if not paid:
         return plural(len(spans), "span")
-    text = spent_text([Spent(usage, costs.get(span.id)) for span, usage in paid], note)
+    text = spent_text(paid, note)
     parts = [
         f"{count:,} {word}"
         for word, count in (
-            ("cached", sum(usage.cache_read for _, usage in paid)),
-            ("to the cache", sum(usage.cache_creation for _, usage in paid)),
-            ("reasoning", sum(usage.reasoning for _, usage in paid)),
+            ("cached", sum(each.usage.cache_read for each in paid)),
+            ("to the cache", sum(each.usage.cache_creation for each in paid)),
+            ("reasoning", sum(each.usage.reasoning for each in paid)),
         )
         if count
     ]
@@ -146,7 +150,7 @@ def _span(branch: _Branch, depth: int, width: int, *, paid: bool) -> list[Line]:
     indent = "    " + "  " * depth
     right = _measures(branch, paid=paid)
     left = " ".join(part for part in (span.component if span.component not in span.name else "", span.name) if part)
-    model = span.usage.model if span.usage is not None and span.usage.model not in span.name else ""
+    model = ", ".join(usage.model for usage in span.usages if usage.model not in span.name)
     kind = span.kind if span.kind not in {"span", "step", "op"} else ""
     tail = " ".join(printable(part) for part in (kind, model) if part)
     room = max(_NARROW // 2, width - len(indent) - len(right) - 4)

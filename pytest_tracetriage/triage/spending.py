@@ -35,14 +35,16 @@ class Calls:
     def __init__(self) -> None:
         self._seen: dict[str, dict[tuple[str, int, int], int]] = {}
 
-    def is_new(self, span: Span) -> bool:
-        """Return whether a span with usage is a call that the other recorder has not told of, in the same trace.
+    def new(self, span: Span) -> tuple[Usage, ...]:
+        """Return the usage of a span that is of calls which the other recorder has not told of, in the same trace.
 
         Of calls with the same tokens in and out, as many count as the one who saw more of them has seen.
         """
-        usage = span.usage
-        if usage is None or span.source not in _OTHER:
-            return usage is not None
+        if span.source not in _OTHER:
+            return span.usages
+        return tuple(usage for usage in span.usages if self._is_new(span, usage))
+
+    def _is_new(self, span: Span, usage: Usage) -> bool:
         seen = self._seen.setdefault(span.trace, {})
         own, other = ((source, usage.input, usage.output) for source in (span.source, _OTHER[span.source]))
         seen[own] = seen.get(own, 0) + 1

@@ -39,7 +39,7 @@ AGENT = [
 
 
 def test_a_tree_with_durations_tokens_cost_error_and_texts():
-    assert drawn(AGENT, {"ask": 0.0015}, width=72) == [
+    assert drawn(AGENT, {"ask": [0.0015]}, width=72) == [
         "  spans     4 spans, LLM: 1 call, 1,050 tokens, $0.0015 · 600 cached, 20 reasoning",
         "    ✗ Fixer propose                       75.50 s    1,050 tok   $0.0015",
         "        ended  stuck: no progress: twice the same",
@@ -54,7 +54,7 @@ def test_a_tree_with_durations_tokens_cost_error_and_texts():
 
 def test_a_call_without_a_price_leaves_no_sum_that_looks_whole():
     other = made("other", "plan", kind="llm", usage=Usage("mine", input=10))
-    lines = drawn([*AGENT, other], {"ask": 0.0015})
+    lines = drawn([*AGENT, other], {"ask": [0.0015]})
     assert "$0.0015 (no price for mine)" in lines[0]
     assert not any("$" in line for line in lines if "Fixer" in line or "plan" in line)
     assert any("$0.0015" in line for line in lines if "ask" in line)
@@ -87,6 +87,16 @@ def test_what_is_hostile_is_inert():
     lines = drawn([made("a", name="x\x1b[2J\ny", error="\x07boom\r\n", inputs="\u202eevil")])
     assert all(line.isprintable() for line in lines)
     assert not any("\u202e" in line for line in lines)
+
+
+def test_a_call_that_names_two_models_costs_what_both_do():
+    call = made("route", usage=Usage("a", input=10), further=(Usage("b", input=7, cache_read=3),))
+    head, line = drawn([call], {"route": [0.5, 0.25]})
+    assert head.endswith("1 span, LLM: 2 calls, 17 tokens, $0.75 · 3 cached")
+    assert re.search(r"a, b +\S+ s +17 tok +\$0\.75$", line)
+    head, line = drawn([call], {"route": [0.5, None]})
+    assert head.endswith("17 tokens, $0.50 (no price for b) · 3 cached")
+    assert line.endswith("17 tok")
 
 
 def test_lost_parents_and_circles_are_drawn():

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import builtins
+import json
 from decimal import Decimal
 
+import jsonschema
 import msgspec
 import pytest
 from capture.suite import Suite
@@ -145,12 +147,19 @@ def test_a_call_that_two_recorders_saw_counts_once(order):
     spans = [
         Span(f"s{n}", "t", "chat", 0, 0, source=sources[letter], usage=Usage("m", input=9)) for n, letter in enumerate(order)
     ]
-    assert sum(calls.is_new(span) for span in spans) == max(order.count("w"), order.count("o"))
+    assert sum(len(calls.new(span)) for span in spans) == max(order.count("w"), order.count("o"))
     mine = Span("x", "t", "chat", 0, 0, usage=Usage("m", input=9))
-    assert calls.is_new(mine)
-    assert calls.is_new(mine)
-    assert calls.is_new(msgspec.structs.replace(spans[0], trace="other"))
-    assert not calls.is_new(msgspec.structs.replace(mine, usage=None))
+    assert calls.new(mine)
+    assert calls.new(mine)
+    assert calls.new(msgspec.structs.replace(spans[0], trace="other"))
+    assert not calls.new(msgspec.structs.replace(mine, usage=None))
+
+
+def test_each_model_of_a_call_that_two_recorders_saw_counts_once():
+    calls = Calls()
+    both = Span("w", "t", "route", 0, 0, source="weave", usage=Usage("a", input=9), further=(Usage("b", input=7),))
+    seen = [Span(f"o{n}", "t", "chat", 0, 0, source="opentelemetry", usage=Usage("b", input=n)) for n in (7, 7, 5)]
+    assert [[usage.input for usage in calls.new(span)] for span in (both, *seen)] == [[9, 7], [], [7], [5]]
 
 
 @pytest.mark.parametrize(
@@ -299,3 +308,42 @@ def test_lines_that_cannot_be_read_are_counted(tmp_path):
     done = suite.tracetriage("analyze", "--format", "json")
     assert "3 spans or metrics could not be read" in done.err
     assert msgspec.json.decode(done.out)["spent"][0]["cost"] == 6.6
+
+
+def test_a_call_that_names_two_models_counts_both(tmp_path):
+    suite = Suite(
+        tmp_path,
+        test_a="""
+        import weave
+        @weave.op
+        def route():
+            weave.get_current_call().summary["usage"] = {
+                "gpt-4o": {"prompt_tokens": 1_000_000, "completion_tokens": 0},
+                "broken": {},
+                "gpt-4o-mini": {"prompt_tokens": 3_000_000, "prompt_tokens_details": {"cached_tokens": 1_000_000}}}
+        @weave.op
+        def around(): route()
+        def test_routes():
+            around()
+            assert 0
+        """,
+    )
+    result = suite.run()
+    (inner, outer) = suite.spans
+
+    assert "LLM: 2 calls, 4,000,000 tokens, $2.88" in result.out
+    assert [(usage.model, usage.input) for usage in inner.usages] == [("gpt-4o", 1_000_000), ("gpt-4o-mini", 3_000_000)]
+    assert outer.usages == ()
+    for spent in (suite.info.spent, suite.analysis.spent, suite.analysis.clusters[0].spent):
+        assert {each.usage.model: each.cost for each in spent} == {"gpt-4o": 2.5, "gpt-4o-mini": 0.375}
+    assert "2 spans, LLM: 2 calls, 4,000,000 tokens, $2.88" in suite.tracetriage("show", "test_a.py::test_routes").out
+    schema = jsonschema.Draft202012Validator(json.loads(suite.tracetriage("schema", "record").out))
+    for line in (suite.last / "traces" / "main.jsonl").read_bytes().splitlines():
+        schema.validate(json.loads(line))
+
+
+def test_records_of_before_are_read():
+    old = b'{"record":"span","id":"a","trace":"t","name":"n","start":0,"duration":0,"usage":{"model":"m","input":3}}'
+    span = msgspec.json.decode(old, type=Span)
+    assert (span.usages, Calls().new(span)) == ((Usage("m", input=3),), (Usage("m", input=3),))
+    assert b"further" not in msgspec.json.encode(span)

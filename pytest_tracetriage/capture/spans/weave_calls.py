@@ -6,6 +6,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -27,6 +28,8 @@ _TOOL = re.compile(r"(?i)(?:^|[._])tools?(?:$|[._])")
 _NOTHING = re.compile(r"NOT_GIVEN|<\w+\.(?:Omit|NotGiven) object at 0x[0-9a-f]+>|NotGiven")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 _CLASS = re.compile(r"<(?:[\w<>]+\.)*(\w+) object|^weave:///[^/]+/[^/]+/object/(\w+)|^(\w+)\(")
+MAX_MODELS = 32
+"""Models that one call names, of which the tokens are kept."""
 UNFINISHED = "had not ended when the run did"
 
 
@@ -55,8 +58,8 @@ def span_of(call: Call, end: Mapping[str, Any], naming: Naming) -> Span:
     """Return the span of a call that has ended, without what went in and came out."""
     began, ended = _seconds(call.start.get("started_at")), _seconds(end.get("ended_at"))
     error = _error(end.get("exception"))
-    usage = None if call.counted else _usage(end.get("summary"), end.get("output"))
-    if usage is not None or call.counted:
+    usages = () if call.counted else _usages(end.get("summary"), end.get("output"))
+    if usages or call.counted:
         outer = call.outer
         while outer is not None and not outer.counted:  # Weave adds the tokens of a call to all around it
             outer.counted = True
@@ -68,13 +71,14 @@ def span_of(call: Call, end: Mapping[str, Any], naming: Naming) -> Span:
         name=call.start.get("display_name") or name,
         start=began,
         duration=max(0.0, ended - began),
-        kind=_kind(name, call.start, usage),
+        kind=_kind(name, call.start, paid=bool(usages)),
         parent=call.parent,
         component=_component(name, call.start, naming),
         outcome="failed" if error else "success",
         error=error,
         source="weave",
-        usage=usage,
+        usage=usages[0] if usages else None,
+        further=usages[1:],
         attributes=_attributes(call.start, name),
     )
 
@@ -90,7 +94,7 @@ def _name(op_name: str) -> str:
     return op_name.rpartition("/op/")[2].partition(":")[0] if "/op/" in op_name else op_name
 
 
-def _kind(name: str, start: Mapping[str, Any], usage: Usage | None) -> SpanKind:
+def _kind(name: str, start: Mapping[str, Any], *, paid: bool) -> SpanKind:
     weave = (start.get("attributes") or {}).get("weave")
     said = weave.get("kind") if isinstance(weave, dict) else None
     provider = _is_provider(name)
@@ -98,7 +102,7 @@ def _kind(name: str, start: Mapping[str, Any], usage: Usage | None) -> SpanKind:
         return "embedding"
     if said in _KINDS:
         return _KINDS[said]
-    if provider or usage is not None:
+    if provider or paid:
         return "llm"
     return "tool" if _TOOL.search(name) else "op"
 
@@ -150,20 +154,18 @@ def _class_of(value: Any) -> str:
     return next((name for name in found.groups() if name), "") if found is not None else ""
 
 
-def _usage(summary: Any, output: Any) -> Usage | None:
-    """Return the tokens of a call.
+def _usages(summary: Any, output: Any) -> tuple[Usage, ...]:
+    """Return the tokens of a call, by the models that it names.
 
     Newer versions of Weave add what a cache gave and took to Anthropic's `input_tokens`: those of its answer count.
     """
-    told = output.get("usage") if isinstance(output, dict) else None
-    own = {"input_tokens": told["input_tokens"]} if isinstance(told, dict) and "input_tokens" in told else {}
     by_model = summary.get("usage") if isinstance(summary, dict) else None
     if not isinstance(by_model, dict):
-        return None
-    for model, usage in by_model.items():
-        if isinstance(usage, dict) and (found := usage_of_summary(str(model), {**usage, **own})) is not None:
-            return found
-    return None
+        return ()
+    told = output.get("usage") if isinstance(output, dict) and len(by_model) == 1 else None
+    own = {"input_tokens": told["input_tokens"]} if isinstance(told, dict) and "input_tokens" in told else {}
+    found = (usage_of_summary(str(model), {**usage, **own}) for model, usage in by_model.items() if isinstance(usage, dict))
+    return tuple(islice((usage for usage in found if usage is not None), MAX_MODELS))
 
 
 def _error(exception: Any) -> str:
