@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.capture.recorder import Recorder
     from pytest_tracetriage.capture.session import Accounted
+    from pytest_tracetriage.capture.spans.weave_cloud import CloudWeave
     from pytest_tracetriage.capture.spans.weave_local import LocalWeave
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
@@ -132,7 +133,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     for watch in (FixtureWatch(recorder), CollectionWatch(recorder), WarningWatch(recorder)):
         config.pluginmanager.register(watch)
     config.add_cleanup(recorder.close)
-    _weave(config, settings, redactor, recorder, run_folder, worker)
+    cloud = _weave(config, settings, redactor, recorder, run_folder, worker)
     opentelemetry = ImportWatch(frozenset({"opentelemetry.trace"}), _watch_opentelemetry, recorder.note)
     opentelemetry.start()
     config.add_cleanup(opentelemetry.stop)
@@ -154,7 +155,8 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     # A few tests run again are no run of the suite: they would stand in the history as its newest.
     whole = not (config.option.tracetriage_rerun or config.option.tracetriage_select)
     remembering = remember if settings.history_after_run and whole else None
-    session = RunSession(config, settings, redactor, run_folder, recorder, analyse, remembering, _account)
+    tell = cloud.tell_run if cloud is not None else None
+    session = RunSession(config, settings, redactor, run_folder, recorder, analyse, remembering, _account, tell)
     config.pluginmanager.register(session, "tracetriage-session")
     config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE), "tracetriage-summary")
 
@@ -184,8 +186,8 @@ def _account(folder: Path, totals: Totals, analysis: Analysis | None) -> Account
 
 def _weave(
     config: pytest.Config, settings: Settings, redactor: Redactor, recorder: Recorder, run_folder: Path, worker: str
-) -> None:
-    """Connect weave: with the cloud where a project is set and it answers, else locally."""
+) -> CloudWeave | None:
+    """Connect weave: with the cloud, which is returned, where a project is set and it answers; else locally."""
     from pytest_tracetriage.capture.spans.weave_local import LocalWeave  # noqa: PLC0415
 
     if settings.weave_project:
@@ -208,7 +210,7 @@ def _weave(
             config.pluginmanager.register(cloud, "tracetriage-weave")
             recorder.before_close = cloud.stop
             config.add_cleanup(cloud.close)
-            return
+            return cloud
         recorder.trouble = f"weave_project = {settings.weave_project}: traces are kept locally only: {unreachable}"
     local = config.stash.get(_LOCAL_WEAVE, None)
     if local is None:
@@ -220,6 +222,7 @@ def _weave(
         recorder.trouble = recorder.trouble or local.problem
 
     recorder.before_close = stop
+    return None
 
 
 def _signature(failure: Any) -> str:

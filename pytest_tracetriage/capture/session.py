@@ -49,7 +49,7 @@ class RunSession:
     """Hooks of the process that owns the run.
 
     `analyse` turns the finished run's folder into totals and an analysis; `remember` adds it to the history, where the settings
-    say so, and returns what went wrong; `account` adds what the run has spent and logged.
+    say so, and returns what went wrong; `account` adds what the run has spent and logged; `tell` is given the finished run.
     """
 
     def __init__(
@@ -62,6 +62,7 @@ class RunSession:
         analyse: Callable[[Path], tuple[Totals, Analysis | None]],
         remember: Callable[[Path], str] | None = None,
         account: Callable[[Path, Totals, Analysis | None], Accounted] | None = None,
+        tell: Callable[[Run], None] | None = None,
     ) -> None:
         self.recorder = recorder
         self.analysis: Analysis | None = None
@@ -75,6 +76,7 @@ class RunSession:
         self._analyse = analyse
         self._remember = remember
         self._account = account
+        self._tell = tell
         self._workers: dict[str, Worker] = {}
         self._crashed = 0
         self._run = Run(schema=RUN_SCHEMA, id=run_folder.name, status="running", started=time.time())
@@ -163,6 +165,8 @@ class RunSession:
             runs.write_run(self.run_folder, self._redactor.struct(self._run, Run))
             if self.analysis is not None:
                 runs.write_analysis(self.run_folder, self.analysis)
+            if self._tell is not None:
+                self._tell(self._run)
             if self._remember is not None:
                 self.trouble = self.trouble or self._remember(self.run_folder)
         except Exception as error:

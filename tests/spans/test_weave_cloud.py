@@ -6,6 +6,7 @@ import json
 import subprocess
 import sys
 import time
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -18,14 +19,21 @@ pytest.importorskip("weave")
 PROJECT = "--tracetriage-weave-project=team/project"
 TEST_A = """
     import threading, weave
+    from pytest_tracetriage import metric
     @weave.op
     def inner(n): return n + 1
     @weave.op
     def outer(n): return inner(n)
     @weave.op
     def breaks(text): raise ValueError("broken on purpose")
+    @weave.op
+    def ask(): weave.get_current_call().summary["usage"] = {"gpt-4o": {"prompt_tokens": 4000, "completion_tokens": 100}}
 
     def test_nested(): assert outer(1) == 2
+    def test_figures():
+        ask()
+        for value in (2, 3): metric("iterations_total", value)
+        metric("fix_time_seconds", 1.5, "s")
     def test_thread():
         thread = threading.Thread(target=outer, args=(5,))
         thread.start(); thread.join()
@@ -45,14 +53,16 @@ CI = {"GITHUB_ACTIONS": "true", "GITHUB_SHA": "c0ffee", "GITHUB_RUN_ID": "7", "G
 def run(tmp_path_factory):
     suite = Suite(tmp_path_factory.mktemp("cloud"), test_a=TEST_A)
     with WeaveServer() as server:
-        result = suite.run(PROJECT, "-pno:warnings", env={**server.environ, **CI})
+        event = suite.root / "event.json"
+        event.write_text('{"pull_request": {"number": 12}}')
+        result = suite.run(PROJECT, "-pno:warnings", env={**server.environ, **CI, "GITHUB_EVENT_PATH": str(event)})
     return suite, result, server
 
 
 def test_the_run_is_what_it_was(run):
     _, result, _ = run
 
-    assert (result.counts, result.warned) == ({"passed": 5, "failed": 1}, []), result.out
+    assert (result.counts, result.warned) == ({"passed": 6, "failed": 1}, []), result.out
     assert "http" not in result.out
 
 
@@ -75,11 +85,29 @@ def test_calls_stand_below_their_test(run):
     found = sorted((names.get(call.get("parent_id"), ""), op_of(call)) for call in server.calls.values())
 
     assert found == sorted(
-        [("", "pytest.test")] * 6
+        [("", "pytest.run")]
+        + [("", "pytest.test")] * 7
+        + [("test_a.py::test_figures", "ask")]
         + [("test_a.py::test_nested", "outer"), ("outer", "inner"), ("test_a.py::test_thread", "outer"), ("outer", "inner")]
         + [("test_a.py::test_fails", "breaks"), ("test_a.py::test_flushes", "inner"), ("test_a.py::test_own_init", "inner")]
         + [("test_a.py::test_open", "left")]
     )
+
+
+def test_the_run_is_a_call_with_its_figures(run):
+    suite, _, server = run
+    (call,) = server.named("pytest.run")
+
+    assert call["display_name"] == suite.last.name
+    assert call["attributes"]["tracetriage"] == {"run": suite.last.name, "commit": "c0ffee", "pull_request": "12"}
+    assert call["output"] == {
+        "pass_rate": 6 / 7, "iterations_total": 5.0, "fix_time_seconds": 1.5,
+        "llm_calls": 1, "llm_input_tokens": 4000, "llm_output_tokens": 100, "llm_cost": 0.011,
+    }  # fmt: skip
+    assert not call.get("parent_id")
+    assert not call.get("exception")
+    began = datetime.fromisoformat(call["started_at"].replace("Z", "+00:00")).timestamp()
+    assert began == pytest.approx(suite.info.started, abs=0.001)
 
 
 def test_what_tracetriage_found_stands_beside_the_call(run):
@@ -108,7 +136,7 @@ def test_everything_is_here_too(run):
     assert sorted(found, key=str) == sorted(
         [("inner", 1, "success"), ("outer", 1, "success"), ("inner", 5, "success"), ("outer", 5, "success"),
          ("inner", 1, "success"),
-         ("inner", 2, "success"), ("breaks", None, "failed"), ("left", None, "stuck")], key=str,
+         ("ask", None, "success"), ("inner", 2, "success"), ("breaks", None, "failed"), ("left", None, "stuck")], key=str,
     )  # fmt: skip
     inner, outer = (span for span in suite.spans if span.trace == suite.trace("test_nested").id)
     assert (inner.parent, outer.parent) == (outer.id, "")
@@ -119,17 +147,19 @@ def test_without_the_setting_a_server_in_the_environment_is_not_asked(tmp_path):
     with WeaveServer() as server:
         result = suite.run("-pno:warnings", env=server.environ)
 
-    assert (result.counts, server.paths) == ({"passed": 5, "failed": 1}, [])
+    assert (result.counts, server.paths) == ({"passed": 6, "failed": 1}, [])
 
 
 def test_no_content_goes_to_the_cloud_as_shapes(tmp_path):
-    suite = Suite(tmp_path, test_a="import weave\n@weave.op\ndef say(text): return text\ndef test_a(): say('canary')\n")
+    code = "import weave\nfrom pytest_tracetriage import metric\n@weave.op\ndef say(text): return text\n"
+    suite = Suite(tmp_path, test_a=code + "def test_a():\n    say('canary')\n    metric('iterations_total', 7)\n")
     with WeaveServer() as server:
         result = suite.run(PROJECT, "-pno:warnings", "--tracetriage-no-content", env=server.environ)
     (call,) = server.named("say")
 
     assert result.counts == {"passed": 1}
     assert (call["inputs"], call["output"]) == ({"text": "text(6)"}, "text(6)")
+    assert [run["output"] for run in server.named("pytest.run")] == [{"pass_rate": 1.0, "iterations_total": 7.0}]
 
 
 def test_each_worker_of_xdist(tmp_path):
@@ -141,7 +171,8 @@ def test_each_worker_of_xdist(tmp_path):
         result = suite.run("-n2", PROJECT, "-pno:warnings", plugins="xdist", env=server.environ)
 
     assert (result.counts, result.warned) == ({"passed": 5, "failed": 1}, []), result.out
-    assert sorted(map(op_of, server.calls.values())) == ["pytest.test"] * 6 + ["work"] * 6
+    assert sorted(map(op_of, server.calls.values())) == ["pytest.run"] + ["pytest.test"] * 6 + ["work"] * 6
+    assert [run["output"] for run in server.named("pytest.run")] == [{"pass_rate": 5 / 6}]
     (failed,) = server.named("test_a.py::test_n[3]")
     assert [word["weave_ref"].rpartition("/")[2] for word in server.feedback] == [failed["id"]]
 
@@ -158,22 +189,27 @@ def test_what_does_not_answer_at_the_start_is_told_in_one_line(tmp_path, env, wh
     suite = Suite(tmp_path, test_a=TEST_A)
     result = suite.run(PROJECT, "-pno:warnings", env=env)
 
-    assert result.counts == {"passed": 5, "failed": 1}
+    assert result.counts == {"passed": 6, "failed": 1}
     (line,) = result.warned
     assert line.startswith("tracetriage: warning: weave_project = team/project: traces are kept locally only: ")
     assert why in line
-    assert len(suite.spans) == 8
+    assert len(suite.spans) == 9
 
 
-def test_a_server_that_dies_takes_nothing_along(tmp_path):
+@pytest.mark.parametrize("hook", ["pytest_runtest_logfinish", "pytest_sessionfinish"], ids=["between tests", "at the end"])
+def test_a_server_that_dies_takes_nothing_along(tmp_path, hook):
     suite = Suite(
         tmp_path,
+        conftest=f"""
+        import os, pathlib, pytest, signal
+        @pytest.hookimpl(tryfirst=True)
+        def {hook}(): os.kill(int(pathlib.Path("server.pid").read_text()), signal.SIGKILL)
+        """,
         test_a="""
-        import os, pathlib, signal, weave
+        import weave
         @weave.op
         def work(n): return n
         def test_before(): work(1)
-        def test_kills(): os.kill(int(pathlib.Path("server.pid").read_text()), signal.SIGKILL)
         def test_after():
             for n in range(50): work(n)
         def test_flushes(): weave.get_client().flush()
@@ -188,11 +224,12 @@ def test_a_server_that_dies_takes_nothing_along(tmp_path):
         result = suite.run(PROJECT, "-pno:warnings", env=environ_of(address.read_text()))
         process.kill()
 
-    assert result.counts == {"passed": 4}, result.out
+    assert (result.counts, result.ret) == ({"passed": 3}, 0), result.out
     assert time.monotonic() - began < 50
     assert len(result.warned) == 1
     assert "weave's cloud did not get everything" in result.warned[0]
     assert len(suite.spans) == 51
+    assert (suite.info.status, suite.info.metrics["pass_rate"].value) == ("finished", 1.0)
     assert not list(Path(tmp_path).glob(".weave*"))
 
 

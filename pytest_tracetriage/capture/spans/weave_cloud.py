@@ -1,19 +1,22 @@
 """A copy of the traces in Weave's cloud, only where the setting `weave_project` names a project.
 
 Each test is a parent call, what it calls nests below it, and what TraceTriage found is written beside the calls of the
-tests that failed. Everything stands in this process's own records too, so a cloud that goes away takes nothing along.
+tests that failed. The run is one more call, with its figures as output. Everything stands in this process's own records
+too, so a cloud that goes away takes nothing along.
 """
 
 from __future__ import annotations
 
 import os
 import threading
+from datetime import datetime, timezone
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 import pytest
 
 from pytest_tracetriage.capture.spans import content
+from pytest_tracetriage.capture.spans.metrics import cloud_metrics
 from pytest_tracetriage.capture.spans.weave_adapter import Weave
 from pytest_tracetriage.capture.spans.weave_calls import Naming
 from pytest_tracetriage.capture.spans.weave_server import LocalServer
@@ -23,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tracetriage.model.analysis import Analysis
+    from pytest_tracetriage.model.run import Run
     from pytest_tracetriage.redact import Redactor
 
 CONNECT_TIMEOUT = 15.0
@@ -30,7 +34,7 @@ CONNECT_TIMEOUT = 15.0
 FLUSH_TIMEOUT = 10.0
 """Seconds that the end of a run waits for what has not been sent yet."""
 MAX_FEEDBACK = 1_000
-TEST = "pytest.test"
+TEST, RUN = "pytest.test", "pytest.run"
 
 
 class CloudWeave:
@@ -65,7 +69,9 @@ class CloudWeave:
         self._client: Any = None
         self._op: Any = None
         self._tap: LocalServer | None = None
+        self._create: Callable[..., Any] | None = None
         self._finish: Callable[..., None] | None = None
+        self._figures: dict[str, float] = {}
         self._open: dict[str, Any] = {}
         self._test: Any = None
         self._raised: BaseException | None = None
@@ -149,7 +155,7 @@ class CloudWeave:
         client.flush = lambda: self._told(_within(FLUSH_TIMEOUT, flush))
         client.finish = lambda *args, **options: self._told(_within(FLUSH_TIMEOUT, lambda: end(*args, **options)))
         self._keep_private(client)
-        self._finish = finish
+        self._create, self._finish = create, finish
         client.create_call, client.finish_call = create_call, finish_call
 
     def _started(self, call: Any, op: Any, around: str) -> None:
@@ -186,8 +192,8 @@ class CloudWeave:
         client.postprocess_output = lambda value: self._private(came(value) if came else value)
 
     def _private(self, value: Any) -> Any:
-        if value is None:
-            return None
+        if value is None or value is self._figures:  # which are numbers, under names that were redacted when they were logged
+            return value
         if not self._content:
             return msgspec.json.decode(content.shape(msgspec.json.decode(content.encoded(value))))
         data = content.encoded(value)
@@ -204,6 +210,20 @@ class CloudWeave:
         self._guard(self._tap.close)
         while self._open and self._finish is not None:
             self._guard(self._finish, self._open.popitem()[1])
+
+    def tell_run(self, run: Run) -> None:
+        """Make the finished run a call: what it has logged and spent is its output. Never raises."""
+        self._figures = cloud_metrics(run)
+        if self._figures and self._weave is not None and os.getpid() == self._pid:
+            self._guard(self._send_run, run)
+
+    def _send_run(self, run: Run) -> None:
+        if self._create is None or self._finish is None:
+            return
+        attributes = {"tracetriage": {key: text for key, text in self._attributes.items() if key != "worker"}}
+        began = datetime.fromtimestamp(run.started, timezone.utc)
+        call = self._create(RUN, {}, None, attributes, run.id, use_stack=False, started_at=began)
+        self._finish(call, self._figures)
 
     def pytest_tracetriage_notify(self, analysis: Analysis) -> None:
         """Write category, cluster and rule beside the calls of the tests that failed."""
