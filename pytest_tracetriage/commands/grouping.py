@@ -9,6 +9,7 @@ import msgspec
 
 from pytest_tracetriage.collect.condense import run_record
 from pytest_tracetriage.collect.runs import is_run_folder, open_run
+from pytest_tracetriage.commands.accounts import with_account
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.review import Leg
 from pytest_tracetriage.report.github.words import matrix
@@ -67,7 +68,7 @@ def group_of(folders: Iterable[Path]) -> Group:
         if files.run.id in runs:
             problems.append(Problem(str(folder), 0, f"run {files.run.id} is also in {runs[files.run.id][0]}, which was read"))
             continue
-        runs[files.run.id] = (folder, files.run)
+        runs[files.run.id] = (folder, with_account(folder, files.run))
     newest: dict[tuple[str, ...], int] = {}
     for _, run in runs.values():
         newest[_job(run)] = max(newest.get(_job(run), 0), _attempt(run))

@@ -14,8 +14,6 @@ from capture.suite import Suite
 from spans import weave_http_server
 from spans.weave_http_server import WeaveServer, environ_of, op_of
 
-pytest.importorskip("weave")
-
 PROJECT = "--tracetriage-weave-project=team/project"
 TEST_A = """
     import threading, weave
@@ -163,7 +161,6 @@ def test_no_content_goes_to_the_cloud_as_shapes(tmp_path):
 
 
 def test_each_worker_of_xdist(tmp_path):
-    pytest.importorskip("xdist")
     code = "import pytest, weave\n@weave.op\ndef work(n): return n\n"
     code += "@pytest.mark.parametrize('n', range(6))\ndef test_n(n): assert work(n) != 3\n"
     suite = Suite(tmp_path, test_a=code)

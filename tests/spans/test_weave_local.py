@@ -10,9 +10,6 @@ from capture.suite import Suite
 from model_server import ModelServer
 from spans.obedient_model import obey
 
-pytest.importorskip("weave")
-pytest.importorskip("openai")
-
 GUARD = """
     import atexit, os, pathlib, socket
 

@@ -14,9 +14,6 @@ from capture.suite import Suite
 from model_server import ModelServer
 from spans.obedient_model import obey
 
-pytest.importorskip("weave")
-pytest.importorskip("openai")
-
 ROOT = Path(__file__).parents[2]
 IMPORTED = """
     import atexit, sys
@@ -271,7 +268,6 @@ def test_what_has_ended_outlives_the_process(tmp_path, end):
 
 
 def test_each_worker_writes_its_own(tmp_path):
-    pytest.importorskip("xdist")
     code = OP + "import pytest\n@pytest.mark.parametrize('n', range(20))\ndef test_n(n): work(n)\n"
     suite = Suite(tmp_path, test_a=code)
     result = suite.run("-n2", plugins="xdist")

@@ -238,7 +238,6 @@ def test_the_evidence_names_the_published_mode(ran):
 
 
 def test_errors_of_the_sdk_are_known_without_spans(tmp_path):
-    pytest.importorskip("openai")
     body = """
     import openai, httpx
 
