@@ -26,6 +26,18 @@ _HIDDEN = ("TRACETRIAGE", "GITHUB_", "PYTEST_", "CI_", "COV_")
 PEERS = ("asyncio", "hypothesispytest", "pytest_forked", "pytest_reportlog", "rerunfailures", "subtests", "timeout")
 """Entry points of the plugins that `run(plugins=...)` may name beside xdist. Each costs a start its time."""
 
+MENDED_FORKED = """
+    import pytest_forked
+    # pytest-forked 1.7.5 cannot marshal what pytest 9.2 added to reports
+    usual = pytest_forked.serialize_report
+    def mended(report):
+        found = usual(report)
+        found.pop("_id", None)
+        return {**found, "nodeid": report.nodeid}
+    pytest_forked.serialize_report = mended
+"""
+"""A conftest without which pytest-forked tells no passing test of a newer pytest."""
+
 
 @dataclass
 class Result:

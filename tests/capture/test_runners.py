@@ -6,7 +6,7 @@ import json
 import sys
 
 import pytest
-from capture.suite import Suite
+from capture.suite import MENDED_FORKED, Suite
 
 forks = pytest.mark.skipif(sys.platform == "win32", reason="forks")
 
@@ -101,16 +101,6 @@ def test_coroutines(tmp_path):
     assert result.warned == []
 
 
-MENDED = """
-    import pytest_forked
-    # pytest-forked 1.7.5 cannot marshal what pytest 9.2 added to reports
-    usual = pytest_forked.serialize_report
-    def mended(report):
-        found = usual(report)
-        found.pop("_id", None)
-        return {**found, "nodeid": report.nodeid}
-    pytest_forked.serialize_report = mended
-"""
 FORKED = """
     import os, signal, pytest
     from pytest_tracetriage import step
@@ -134,7 +124,7 @@ FORKED = """
 @forks
 def test_forked_children_write_their_own_traces(tmp_path):
     pytest.importorskip("pytest_forked")
-    suite = Suite(tmp_path, conftest=MENDED, test_a=FORKED)
+    suite = Suite(tmp_path, conftest=MENDED_FORKED, test_a=FORKED)
     result = suite.run("--forked", plugins="pytest_forked")
 
     assert suite.outcomes() == {

@@ -57,7 +57,7 @@ def test_show_draws_what_the_killed_test_did(suite):
 def test_the_history_and_the_report_have_its_figures(suite):
     assert suite.tracetriage("history", "add").ret == 0
     (run,) = json.loads(suite.tracetriage("history", "--format", "json").out)["runs"]
-    report = suite.tracetriage("report", "--format").out
+    report = suite.tracetriage("report", "--format", "github-summary").out
 
     assert run["metrics"] == {"fix_time_seconds": 1.5, "iterations_total": 5.0, "pass_rate": 0.5}
     assert {name: run["totals"][name] for name in ("tests", "passed", "failed", "crashed", "failures")} == {

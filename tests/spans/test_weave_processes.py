@@ -7,7 +7,7 @@ import sys
 from collections import Counter
 
 import pytest
-from capture.suite import Suite
+from capture.suite import MENDED_FORKED, Suite
 from spans.weave_http_server import WeaveServer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="forks")
@@ -83,10 +83,9 @@ def named(span):
     ("args", "plugins"), [((), ""), (("--forked",), "pytest_forked"), (("-n2",), "xdist")], ids=["plain", "forked", "xdist"]
 )
 def test_every_call_that_ended_stands_under_its_test(tmp_path, cloud, args, plugins):
-    suite = Suite(tmp_path, test_a=TEST_A)
+    suite = Suite(tmp_path, conftest=MENDED_FORKED, test_a=TEST_A)
     with WeaveServer() as server:
-        more = {"timeout": 120, "env": server.environ}
-        result = suite.run(*args, *([PROJECT] if cloud else []), "-pno:warnings", plugins=plugins, **more)
+        result = suite.run(*args, *([PROJECT] if cloud else []), "-pno:warnings", plugins=plugins, env=server.environ)
     found = {name: [span for span in suite.spans if span.trace == suite.trace(f"::test_{name}").id] for name in WANTED}
     names = {span.id: named(span) for span in suite.spans}
 
