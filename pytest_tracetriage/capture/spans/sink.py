@@ -136,7 +136,8 @@ class SpanSink:
 
     def ask(self, current: Callable[[], Place | None]) -> None:
         """Ask `current` too for the span that another recorder (Weave, OpenTelemetry) takes for the running one."""
-        self._currents.append(current)
+        if current not in self._currents:
+            self._currents.append(current)
 
     def innermost(self, trace: str, known: Place | None = None) -> str:
         """Return the id of the span of `trace` that runs in this context, whoever recorded it; "" outside one.
