@@ -15,7 +15,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 CLAIMED = ("0.52", "0.53", "0.54")
 SDKS = frozenset(
@@ -100,8 +100,11 @@ class Weave:
 
     # -- the cloud ---------------------------------------------------------------------------------------------------
 
-    def connect_cloud(self, project: str) -> Any:
-        """Return the client of `weave.init(project)`. Raises what it raises, and RuntimeError without an API key."""
+    def connect_cloud(self, project: str, dropped: Callable[[Exception], None]) -> Any:
+        """Return the client of `weave.init(project)`; `dropped` is told why it gives up what it could not send.
+
+        Raises what `weave.init` raises, and RuntimeError without an API key.
+        """
         credentials = import_module("weave.wandb_interface.context")
         if (getattr(credentials, "get_wandb_auth_context", None) or credentials.get_wandb_api_context)() is None:
             raise RuntimeError("there is no API key of Weights & Biases (WANDB_API_KEY)")
@@ -111,6 +114,9 @@ class Weave:
         self._replace(self._init, "_setup_agents_tracing", _no)
         self._replace(self._init, "finish", lambda: None)
         self._silence()
+        remote = import_module("weave.trace_server_bindings.remote_http_trace_server")
+        for name in ("log_dropped_call_batch", "log_dropped_feedback_batch"):
+            self._replace(remote, name, lambda _batch, error: dropped(error))
         self._let_log_in()
         client = self.module.init(project, settings=_CLOUD)
         if client.project == "DISABLED":

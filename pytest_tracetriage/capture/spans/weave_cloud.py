@@ -84,7 +84,7 @@ class CloudWeave:
             return f"{error} (pip install 'pytest-tracetriage[weave]')"
         except Exception as error:
             return _words(error)
-        answer = _within(CONNECT_TIMEOUT, lambda: weave.connect_cloud(self._project))
+        answer = _within(CONNECT_TIMEOUT, lambda: weave.connect_cloud(self._project, self._told))
         if isinstance(answer, BaseException):
             weave.disconnect()
             return _words(answer)
