@@ -213,12 +213,13 @@ def test_a_server_that_dies_takes_nothing_along(tmp_path, hook):
         """,
     )
     address = tmp_path / "address"
+    suite.patience = 180
     with subprocess.Popen([sys.executable, weave_http_server.__file__, address], stdin=subprocess.PIPE) as process:
         (tmp_path / "server.pid").write_text(str(process.pid))
         while not address.exists():
             time.sleep(0.02)
         # Weave itself waits for a lost server as long as it takes.
-        result = suite.run(PROJECT, "-pno:warnings", env=environ_of(address.read_text()), timeout=180)
+        result = suite.run(PROJECT, "-pno:warnings", env=environ_of(address.read_text()))
         process.kill()
 
     assert (result.counts, result.ret) == ({"passed": 3}, 0), result.out

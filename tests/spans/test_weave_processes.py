@@ -84,6 +84,7 @@ def named(span):
 )
 def test_every_call_that_ended_stands_under_its_test(tmp_path, cloud, args, plugins):
     suite = Suite(tmp_path, conftest=MENDED_FORKED, test_a=TEST_A)
+    suite.patience = 300
     with WeaveServer() as server:
         result = suite.run(
             *args, *([PROJECT] if cloud else []), "-pno:warnings", plugins=plugins, env=server.environ, timeout=300
