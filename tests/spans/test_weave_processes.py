@@ -86,9 +86,7 @@ def test_every_call_that_ended_stands_under_its_test(tmp_path, cloud, args, plug
     suite = Suite(tmp_path, conftest=MENDED_FORKED, test_a=TEST_A)
     suite.patience = 300
     with WeaveServer() as server:
-        result = suite.run(
-            *args, *([PROJECT] if cloud else []), "-pno:warnings", plugins=plugins, env=server.environ, timeout=300
-        )
+        result = suite.run(*args, *([PROJECT] if cloud else []), "-pno:warnings", plugins=plugins, env=server.environ)
     found = {name: [span for span in suite.spans if span.trace == suite.trace(f"::test_{name}").id] for name in WANTED}
     names = {span.id: named(span) for span in suite.spans}
 
