@@ -23,10 +23,10 @@ from pytest_tracetriage.report.text import short_ids
 from pytest_tracetriage.store.runs import run_folders
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from pytest_tracetriage.config import Settings
-    from pytest_tracetriage.model.analysis import Analysis, Cluster
+    from pytest_tracetriage.model.analysis import Analysis, Cluster, FailingTrace
     from pytest_tracetriage.report.text import Line
 
 WIDE = 160
@@ -62,7 +62,9 @@ def command(what: str, run_id: str | None, style: str, output: Path | None) -> i
                     raise click.UsageError(f"{what!r} stands in no cluster: it did not fail in a kept run")
                 return _show_cluster(settings, cluster, analyses, style, output)
             broken = {place.id: place for path, a in analyses if path == folder for place in a.traces if place.nodeid == what}
-            shown = trace_lines(traces, read_sources(folder), folder.name, warnings, trees_of(folder, traces, output), broken)
+            shown = trace_lines(
+                traces, read_sources(folder), folder.name, warnings, trees_of(folder, traces, output, broken), broken
+            )
             emit(styled(shown, colour=output is None and wants_colour()), output)
             return 0
     raise click.UsageError(f"{what!r}: no such test or cluster in the kept runs of {settings.folder}")
@@ -124,7 +126,9 @@ def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, list[Wa
     return found, warnings
 
 
-def trees_of(folder: Path, traces: Sequence[Trace], output: Path | None) -> dict[str, list[Line]]:
+def trees_of(
+    folder: Path, traces: Sequence[Trace], output: Path | None, broken: Mapping[str, FailingTrace]
+) -> dict[str, list[Line]]:
     """Return the tree of the spans of each of these traces that has any, by trace id."""
     if not holds_spans(folder):
         return {}
@@ -142,7 +146,8 @@ def trees_of(folder: Path, traces: Sequence[Trace], output: Path | None) -> dict
             if prices is not None
             for asked in [[prices.cost(usage, span.start) for usage in span.usages]]
         }
-        trees[trace] = span_lines(spans, costs, columns, INSTALL if prices and prices.missing else "", bad)
+        broke_at = broken[trace].step if trace in broken else ""
+        trees[trace] = span_lines(spans, costs, columns, INSTALL if prices and prices.missing else "", bad, broke_at)
     return trees
 
 

@@ -104,7 +104,7 @@ def _place(place: FailingTrace | None) -> list[Line]:
     if place is None:
         return []
     named = [_field("component", place.component)] if place.component else []
-    return [*named, _field("broke at", f"{place.step}: {place.evidence}")] if place.step else named
+    return [*named, _field("broke at", place.evidence)] if place.step else named
 
 
 def _fixtures(trace: Trace) -> list[tuple[str, float]]:

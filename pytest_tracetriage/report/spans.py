@@ -34,24 +34,30 @@ class _Branch:
 
 
 def span_lines(
-    spans: Sequence[Span], costs: Mapping[str, Sequence[float | None]], width: int, note: str = "", bad: int = 0
+    spans: Sequence[Span],
+    costs: Mapping[str, Sequence[float | None]],
+    width: int,
+    note: str = "",
+    bad: int = 0,
+    broke_at: str = "",
 ) -> list[Line]:
     """Return the tree of a trace's spans with a line of totals above it, for a terminal of `width` characters.
 
     `costs` are US dollars by span id, one for each usage of it, None or absent where there is no price; `note` says why. `bad`
-    lines of the run could not be read. At most 200 spans are drawn: those that broke and what they stand in before all others.
+    lines of the run could not be read. The span `broke_at` is marked. At most 200 spans are drawn: that one, then those that
+    broke and what they stand in before all others.
     """
     if not spans:
         return []
     roots = _tree(spans, costs)
-    chosen = _chosen(roots)
+    chosen = _chosen(roots, broke_at)
     lines: list[Line] = [((f"  {'spans':<9} ", "dim"), (_totals(spans, costs, note), ""))]
     paid = any(branch.tokens for branch in roots)
     todo = [(branch, 0) for branch in reversed(roots)]
     while todo:
         branch, depth = todo.pop()
         if branch.span.id in chosen:
-            lines += _span(branch, depth, width, paid=paid)
+            lines += _span(branch, depth, width, paid=paid, broke=branch.span.id == broke_at)
             todo += [(below, min(depth + 1, MAX_DEPTH)) for below in reversed(branch.below)]
     if len(spans) > len(chosen):
         lines.append(((f"    … and {plural(len(spans) - len(chosen), 'more span')}", "dim"),))
@@ -110,14 +116,16 @@ def _all(roots: Sequence[_Branch]) -> list[_Branch]:
     return found
 
 
-def _chosen(roots: Sequence[_Branch]) -> set[str]:
+def _chosen(roots: Sequence[_Branch], broke_at: str) -> set[str]:
     """Return the ids of the spans to draw: never one without what it stands in."""
     every = _all(roots)
     if len(every) <= SHOWN:
         return {branch.span.id for branch in every}
     parents = {below.span.id: branch for branch in every for below in branch.below}
     chosen: set[str] = set()
-    for branch in sorted(every, key=lambda branch: branch.span.outcome == "success"):  # stable: what is higher up comes first
+    for branch in sorted(
+        every, key=lambda branch: (branch.span.id != broke_at, branch.span.outcome == "success")
+    ):  # stable: what is higher up comes first
         path: list[str] = []
         above: _Branch | None = branch
         while above is not None and above.span.id not in chosen and len(chosen) + len(path) <= SHOWN:
@@ -145,7 +153,7 @@ def _totals(spans: Sequence[Span], costs: Mapping[str, Sequence[float | None]], 
     return f"{plural(len(spans), 'span')}, LLM: {text}{' · ' + ', '.join(parts) if parts else ''}"
 
 
-def _span(branch: _Branch, depth: int, width: int, *, paid: bool) -> list[Line]:
+def _span(branch: _Branch, depth: int, width: int, *, paid: bool, broke: bool) -> list[Line]:
     span = branch.span
     indent = "    " + "  " * depth
     right = _measures(branch, paid=paid)
@@ -168,6 +176,8 @@ def _span(branch: _Branch, depth: int, width: int, *, paid: bool) -> list[Line]:
         )
     ]
     below = indent + "    "
+    if broke:
+        lines.append(((f"{below}↑ it broke here", "red bold"),))
     for label, text, style in (
         ("ended", _ending(span), "yellow"),
         ("error", "" if any(other.span.error == span.error for other in branch.below) else span.error, "red"),

@@ -118,6 +118,15 @@ def test_of_many_spans_those_that_broke_are_drawn():
     assert any("E: x" in line for line in lines)
 
 
+def test_the_span_that_decided_is_marked_and_always_drawn():
+    spans = [made(f"s{n}", start=n, outcome="failed") for n in range(2 * SHOWN)] + [made("quiet", start=9000)]
+    lines = drawn(spans, broke_at="quiet")
+    at = next(index for index, line in enumerate(lines) if "quiet" in line)
+    assert lines[at + 1] == "        ↑ it broke here"
+    assert sum("it broke here" in line for line in lines) == 1
+    assert not any("it broke here" in line for line in drawn(spans))
+
+
 def test_a_deep_chain_takes_no_long():
     spans = [made(f"s{n}", f"s{n - 1}", start=n) for n in range(20_000)]
     begun = time.process_time()
