@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 import textwrap
@@ -80,6 +81,11 @@ class Result:
         return "\n".join(found)
 
 
+def _hear_interrupts() -> None:
+    """Let Ctrl-C end the process: who was started in the background has inherited that it does not."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 class Suite:
     """A project under test. Files are given by name: `test_a` is `test_a.py`, `pkg__mod` is `pkg/mod.py`."""
 
@@ -154,6 +160,7 @@ class Suite:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
+            preexec_fn=_hear_interrupts if os.name == "posix" else None,  # noqa: PLW1509 - it takes no lock
         )
 
     # -- what the runs left ------------------------------------------------------------------------------------------
