@@ -5,6 +5,10 @@ from __future__ import annotations
 import os
 
 import pytest
+from hypothesis import settings
+
+settings.register_profile("tests", deadline=None)  # no test is timed: the machine may be busy
+settings.load_profile("tests")
 
 pytest_plugins = ["pytester"]
 
