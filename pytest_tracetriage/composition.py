@@ -101,7 +101,8 @@ def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
             wanted = read_selection(path)
         except (OSError, UnicodeDecodeError) as error:
             raise ConfigError(f"--tracetriage-select: {path}: {getattr(error, 'strerror', None) or error}") from None
-        config.pluginmanager.register(Selection(wanted, redactor, str(option.tracetriage_select), name_of))
+        selection = Selection(wanted, redactor, str(option.tracetriage_select), name_of)
+        config.pluginmanager.register(selection, "tracetriage-selection")
 
 
 def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:

@@ -117,6 +117,8 @@ def _names(kind: str) -> Callable[[object], tuple[str, ...]]:
 
 
 def _weave_project(value: object) -> str:
+    if value == "":  # nowhere, whatever a place of less weight says
+        return ""
     entity, slash, project = value.strip().partition("/") if isinstance(value, str) else ("", "", "")
     if not slash or not entity or not project or "/" in project or any(sign.isspace() for sign in entity + project):
         raise ValueError("ENTITY/PROJECT")

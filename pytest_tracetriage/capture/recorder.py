@@ -20,6 +20,7 @@ from pytest_tracetriage.capture.items import ItemFacts
 from pytest_tracetriage.capture.reports import PassingWatch, ReportWatch, another_reporter
 from pytest_tracetriage.capture.spans.sink import SpanSink
 from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Source, Start, Trace
+from pytest_tracetriage.store.writer import Writer
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from pytest_tracetriage.model.trace import FailurePhase
     from pytest_tracetriage.origin import Project
     from pytest_tracetriage.redact import Redactor
-    from pytest_tracetriage.store.writer import Writer
 
 _NOTHING: dict[str, float] = {}
 
@@ -201,6 +201,14 @@ class Recorder:
         self.spans.disconnect()
         if not self.is_child:
             self.writer.close()
+
+    def go_on(self, worker: str) -> None:
+        """Record again, in a child that was forked between tests to run some: under a name and into a file of its own."""
+        self.writer = Writer(self.writer.path.parent, worker)
+        self.spans.go_on(self.writer, worker)
+        self._worker = worker
+        self._count = 0
+        self._dead = self.is_child = False
 
     def stand(self, thread: int, timeout: float) -> Start | None:
         """Return where the running test stands in `thread`, as a start record."""

@@ -5,6 +5,7 @@ Node ids are compared redacted on both sides, since a list that TraceTriage wrot
 
 from __future__ import annotations
 
+import copy
 from typing import TYPE_CHECKING
 
 import pytest
@@ -30,28 +31,46 @@ class Selection:
         name_of: Callable[[pytest.Item], str],
     ) -> None:
         self._wanted = {redact(nodeid.strip()) for nodeid in wanted if nodeid.strip() and not nodeid.startswith("#")}
+        self.missing: list[str] = []
+        """What was asked for and not collected."""
+        self._redact = redact
         self._name_of = name_of
         self._origin = origin
-        self._missing: list[str] = []
+        self._found: dict[str, list[pytest.Item]] = {}
         self._ambiguous: list[str] = []
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
         """Keep the selected items in their order."""
         keep, drop = [], []
-        counted: dict[str, set[str]] = {}
+        self._found = {}
         for item in items:
             match = self._match(self._name_of(item), _group(item))
             if match is None:
                 drop.append(item)
             else:
                 keep.append(item)
-                counted.setdefault(match, set()).add(item.nodeid)
-        self._missing = sorted(self._wanted - counted.keys())
-        self._ambiguous = sorted(wanted for wanted, found in counted.items() if len(found) > 1 and "[redacted " in wanted)
+                self._found.setdefault(match, []).append(item)
+        self.missing = sorted(self._wanted - self._found.keys())
+        several = {wanted for wanted, found in self._found.items() if len({item.nodeid for item in found}) > 1}
+        self._ambiguous = sorted(wanted for wanted in several if "[redacted " in wanted)
         if drop:
             config.hook.pytest_deselected(items=drop)
             items[:] = keep
+
+    def items_of(self, nodeid: str) -> list[pytest.Item]:
+        """Return the collected items that a node id of the list stands for."""
+        return self._found.get(self._redact(nodeid.strip()), [])
+
+    def in_order(self, nodeids: Iterable[str]) -> list[pytest.Item]:
+        """Return the items of a list, one after the other; one that comes again is another item, with its own fixtures."""
+        items: list[pytest.Item] = []
+        seen: set[pytest.Item] = set()
+        for nodeid in nodeids:
+            found = self.items_of(nodeid)
+            items += [_another(item) if item in seen else item for item in found]
+            seen.update(found)
+        return items
 
     def _match(self, redacted: str, group: str) -> str | None:
         plain = redacted.removesuffix(group)
@@ -68,13 +87,20 @@ class Selection:
     def pytest_report_collectionfinish(self) -> list[str]:
         """Say what could not be selected."""
         lines = [f"tracetriage: {len(self._wanted)} selected by {self._origin}"]
-        if self._missing:
-            names = ", ".join(self._missing[:SHOWN]) + (" ..." if len(self._missing) > SHOWN else "")
-            lines.append(f"tracetriage: {len(self._missing)} of them are not in this collection: {names}")
+        if self.missing:
+            names = ", ".join(self.missing[:SHOWN]) + (" ..." if len(self.missing) > SHOWN else "")
+            lines.append(f"tracetriage: {len(self.missing)} of them are not in this collection: {names}")
         if self._ambiguous:
             names = ", ".join(self._ambiguous[:SHOWN])
             lines.append(f"tracetriage: ambiguous since redacted, all that match are run: {names}")
         return lines
+
+
+def _another(item: pytest.Item) -> pytest.Item:
+    again = copy.copy(item)
+    if hasattr(again, "_initrequest"):
+        again._initrequest()  # noqa: SLF001 - as pytest's own runner does for an item that runs again
+    return again
 
 
 def _group(item: pytest.Item) -> str:

@@ -126,6 +126,13 @@ class SpanSink:
         if self in _sinks:
             _sinks.remove(self)
 
+    def go_on(self, writer: Writer, worker: str) -> None:
+        """Write to `writer` from now on, in a forked process that has the name `worker`."""
+        self._writer = writer
+        self._prefix = f"{worker}.s"
+        self._numbers = itertools.count(1)
+        self._pid = os.getpid()
+
     def new_id(self) -> str:
         """Return an id for a span, unique in the run."""
         pid = os.getpid()

@@ -67,17 +67,17 @@ class Git:
         self._environment = dict(environment)
         self._secrets = tuple(secret for secret in secrets if len(secret) > 3)  # shorter ones hide nothing but the message
 
-    def run(self, *arguments: str, stdin: bytes = b"") -> str:
-        """Return what a git command prints. Raises GitError, and HistoryError where git is missing."""
-        return os.fsdecode(self.read(*arguments, stdin=stdin))
+    def run(self, *arguments: str, stdin: bytes = b"", limit: float = TIME_LIMIT) -> str:
+        """Return what a git command prints within `limit` seconds. Raises GitError, and HistoryError where git is missing."""
+        return os.fsdecode(self.read(*arguments, stdin=stdin, limit=limit))
 
-    def read(self, *arguments: str, stdin: bytes = b"") -> bytes:
+    def read(self, *arguments: str, stdin: bytes = b"", limit: float = TIME_LIMIT) -> bytes:
         """Return what a git command prints, as bytes. Raises as `run` does."""
         with self._process(arguments) as process:
             try:
-                out, err = process.communicate(stdin, timeout=TIME_LIMIT)
+                out, err = process.communicate(stdin, timeout=limit)
             except subprocess.TimeoutExpired:
-                raise GitError(f"git {arguments[0]} took longer than {TIME_LIMIT:.0f} s") from None
+                raise GitError(f"git {arguments[0]} took longer than {limit:.0f} s") from None
         if process.returncode:
             output = self._clean(out.decode("utf-8", "replace"))
             said = self._clean(err.decode("utf-8", "replace"))
