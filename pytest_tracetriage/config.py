@@ -71,6 +71,8 @@ class Settings:
     weave_project: str = ""
     no_content: bool = False
     components: tuple[str, ...] = COMPONENTS
+    pytest: tuple[str, ...] = ()
+    prepare: tuple[str, ...] = ()
 
 
 def _text(value: object) -> str:
@@ -114,6 +116,18 @@ def _names(kind: str) -> Callable[[object], tuple[str, ...]]:
         return tuple(items)
 
     return parse
+
+
+def _command(value: object) -> tuple[str, ...]:
+    import shlex  # noqa: PLC0415 - only projects with a command of their own need it
+
+    try:
+        words = tuple(shlex.split(value)) if isinstance(value, str) else ()
+    except ValueError:
+        words = ()
+    if not words:
+        raise ValueError("a command, its words quoted as for a shell")
+    return words
 
 
 def _weave_project(value: object) -> str:
@@ -176,6 +190,15 @@ OPTIONS = (
     ),
     Option("no_content", False, _switch, "whether spans keep shapes only of what went in and came out, and no text"),
     Option("components", COMPONENTS, _names("names"), "what components of an agent are called; spans of theirs carry the name"),
+    Option(
+        "pytest",
+        (),
+        _command,
+        "how tests are run again: a command that takes pytest's arguments; the default is python -m pytest",
+    ),
+    Option(
+        "prepare", (), _command, "a command that builds what git ignores, run once in a worktree before tests are run there"
+    ),
     Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables"),
 )
 INI_OPTIONS = tuple(option for option in OPTIONS if option.name != "rules")

@@ -13,6 +13,7 @@ import time
 import traceback
 import warnings
 from contextlib import suppress
+from itertools import zip_longest
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -128,7 +129,7 @@ class Orders:
         recorder: Any = session.config.pluginmanager.get_plugin("tracetriage-recorder")
         recorder.go_on(f"o{number}")
         try:
-            for item, following in zip(items, [*items[1:], None], strict=True):
+            for item, following in zip_longest(items, items[1:]):
                 hook.pytest_runtest_protocol(item=item, nextitem=following)
         except (KeyboardInterrupt, pytest.exit.Exception):  # a test that ends the session ends its order
             hook.pytest_keyboard_interrupt(excinfo=pytest.ExceptionInfo.from_current())

@@ -45,9 +45,8 @@ _SPOILERS: tuple[tuple[str, Any, str], ...] = (
 )
 """Where an option lies in pytest's options, what it is when it is off, and what people call it."""
 _CHOOSING = (("keyword", "", "-k"), ("markexpr", "", "-m"))
-_RERUNNING = ("rerunfailures", "flaky", "pytest-retry", "retry")
-_SHUFFLING = ("randomly", "random_order", "random-order", "pytest-reverse", "reverse")
-_KEY: pytest.StashKey[Inside] = pytest.StashKey()
+_RERUNNING = ("rerunfailures", "pytest_rerunfailures", "flaky", "flaky.flaky_pytest_plugin", "pytest-retry", "pytest_retry")
+_SHUFFLING = ("randomly", "pytest_randomly", "random_order", "random_order.plugin", "pytest_reverse")
 
 
 def pytest_addoption(pluginmanager: pytest.PytestPluginManager) -> None:

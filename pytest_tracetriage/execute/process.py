@@ -87,7 +87,7 @@ def prepare(worktree: Worktree, command: Sequence[str], *, timeout: float) -> st
     if ended.timed_out or ended.status:
         how = f"took longer than {timeout:.0f} s" if ended.timed_out else f"ended with status {ended.status}"
         last = next((line for line in reversed(ended.output.splitlines()) if line.strip()), "")
-        raise ExecuteError(f"prepare = {shlex.join(command)!r}: {how} in the worktree: {printable(last)}")
+        raise ExecuteError(f"prepare: {shlex.join(command)}: {how} in the worktree: {printable(last)}")
     return ended.output
 
 

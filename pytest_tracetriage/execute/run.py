@@ -130,6 +130,7 @@ def _one_by_one(
         executions=(executions := tuple(execution for run in runs for execution in run.executions)),
         outcomes=_outcomes(executions),
         signatures=_signatures(executions),
+        uncollected=runs[-1].uncollected if runs else (),
         orders=tuple(ended),
         seconds=sum(run.seconds for run in runs),
         cpu=sum(run.cpu for run in runs),
@@ -209,6 +210,8 @@ def _result(again: Again, recorded: Path, ended: Ended, words: list[str], sign: 
     notes = list(_records([path.read_bytes() for path in sorted(scratch.glob("*.json")) if path.name != "again.json"], Note))
     run = next(iter((recorded / "runs").glob("*")), None)
     by_process = _executions(run, sign) if run is not None else {}
+    uncollected = [execution for found in by_process.values() for execution in found if _of_collection(execution)]
+    by_process = {name: [one for one in found if not _of_collection(one)] for name, found in by_process.items()}
     if again.fork:
         orders = _orders(again, by_process, scratch / "orders.jsonl")
         executions = tuple(execution for order in orders for execution in order.executions)
@@ -220,6 +223,7 @@ def _result(again: Again, recorded: Path, ended: Ended, words: list[str], sign: 
         executions=executions,
         outcomes=_outcomes(executions),
         signatures=_signatures(executions),
+        uncollected=tuple({execution.nodeid: execution for execution in uncollected}.values()),
         orders=orders,
         seconds=ended.seconds,
         cpu=ended.cpu,
@@ -245,10 +249,10 @@ def _void(again: Again, notes: list[Note], ended: Ended, executions: tuple[Execu
     if ended.timed_out:
         return "" if notes else "pytest was ended by its time limit before it had collected the tests"
     if not notes or (ended.status >= _NEVER_RAN and not executions and not again.orders):
-        said = next((line for line in reversed(ended.output.splitlines()) if line.strip()), "it said nothing")
-        error = next((line for line in ended.output.splitlines() if line.lower().startswith(("error:", "e   "))), said)
+        lines = [line for line in ended.output.splitlines() if line.strip() and "usage:" not in line]
+        telling = [line for line in lines if "error:" in line.lower()] or lines[-1:] or ["it said nothing"]
         command = shlex.join(words[: words.index("-ptracetriage")])
-        return f"{command} did not come to the tests (exit status {ended.status}): {printable(error)}"
+        return f"{command} did not come to the tests (exit status {ended.status}): {printable(telling[-1])}"
     return ""
 
 
@@ -265,6 +269,10 @@ def _executions(run: Path, sign: Callable[[Failure], str]) -> dict[str, list[Exe
         if begun is not None and not was_finished(path, begun.id):
             own.append((begun.start, _execution(_ended_in(begun, path), sign)))
     return {name: [execution for _, execution in sorted(own, key=lambda pair: pair[0])] for name, own in found.items()}
+
+
+def _of_collection(execution: Execution) -> bool:
+    return execution.failure is not None and execution.failure.phase == "collect"
 
 
 def _execution(trace: Trace, sign: Callable[[Failure], str]) -> Execution:

@@ -42,6 +42,8 @@ class TestRun(Struct, frozen=True, omit_defaults=True):
     """By node id; of several attempts at one test (orders, subtests) the worst."""
     signatures: dict[str, tuple[str, ...]] = {}
     """Which failures each failing test showed: distinct signatures, sorted."""
+    uncollected: tuple[Execution, ...] = ()
+    """Files that could not be collected, and why; their tests are among the `missing`."""
     orders: tuple[Order, ...] = ()
     seconds: float = 0.0
     cpu: float = 0.0
