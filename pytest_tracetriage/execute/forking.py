@@ -5,6 +5,7 @@ Fixtures of a session are set up in the child, since it is forked before any was
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -45,6 +46,8 @@ class Orders:
         selection: Any = config.pluginmanager.get_plugin("tracetriage-selection")
         self._warn_of_threads(config)
         _stop_capture(config)
+        gc.collect()
+        gc.freeze()  # so that no collection in a child touches, and thereby copies, what it shares with us
         waiting = [(number, selection.in_order(order)) for number, order in enumerate(self._again.orders)]
         waiting.reverse()
         try:

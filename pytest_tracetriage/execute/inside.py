@@ -64,6 +64,7 @@ class Inside:
         self._neutralised: dict[str, None] = {}
         self._rerunning = False
         self._told = Note()
+        self._seen: set[str] = set()
 
     @pytest.hookimpl(wrapper=True, tryfirst=True)
     def pytest_load_initial_conftests(self, early_config: pytest.Config) -> Generator[None]:
@@ -118,18 +119,18 @@ class Inside:
     def tell(self, process: str, config: pytest.Config, notes: tuple[str, ...] = ()) -> None:
         """Write what there is to tell of this process, where it is news."""
         again = self.again
-        files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
-        found = modules_from_elsewhere(
-            {name: file for name, file in files.items() if isinstance(file, str)},
-            tree=Path(again.tree),
-            original=Path(again.original),
-            roots=again.roots,
-        )
+        fresh = {name: module for name, module in list(sys.modules.items()) if name not in self._seen}
+        self._seen.update(fresh)
+        files = {name: file for name, module in fresh.items() if isinstance(file := getattr(module, "__file__", None), str)}
+        found = self._told.elsewhere
+        if files:
+            place = {"tree": Path(again.tree), "original": Path(again.original)}
+            found = (*found, *modules_from_elsewhere(files, roots=again.roots, **place))
         selection = config.pluginmanager.get_plugin("tracetriage-selection")
         missing = tuple(selection.missing) if selection is not None else ()
-        told = Note(tuple(found[:50]), tuple(self._neutralised), missing, (*self._told.notes, *notes))
+        told = Note(found[:50], tuple(self._neutralised), missing, (*self._told.notes, *notes))
         path = Path(again.notes) / f"{process}.json"
-        if told != self._told or not path.exists():
+        if told != self._told or process == "main":
             self._told = told
             path.write_bytes(msgspec.json.encode(told))
 

@@ -33,7 +33,12 @@ while True:
             if not dirty:
                 switch(made, "HEAD~1")
 """
-TEST = "import subprocess, time\ndef test_a():\n    subprocess.Popen(['sleep', '600'], start_new_session=True)\n    time.sleep(.2)\n"
+TEST = """
+import subprocess, time
+def test_a():
+    subprocess.Popen(['sleep', '600'], start_new_session=True)
+    time.sleep(.2)
+"""
 
 
 @pytest.fixture

@@ -180,7 +180,8 @@ def test_options_that_spoil_a_rerun_are_left_out_and_this_is_told(tmp_path, cach
     with worktree(tree, cache) as made:
         run = again(made, [f"test_a.py::test_{name}" for name in "abcd"])
         assert run.outcomes == {
-            "test_a.py::test_a": "failed", "test_a.py::test_b": "failed", "test_a.py::test_c": "passed", "test_a.py::test_d": "failed"
+            "test_a.py::test_a": "failed", "test_a.py::test_b": "failed",
+            "test_a.py::test_c": "passed", "test_a.py::test_d": "failed",
         }  # fmt: skip
         assert set(run.neutralised) == {
             "-x/--maxfail", "--lf", "--sw", "-k", "-m", "--basetemp", "--junitxml", "--report-log", "reruns of what fails"
@@ -235,7 +236,8 @@ def test_as_collected_or_in_the_order_given(tmp_path, cache, in_order, outcome):
 
 
 def test_xdist_where_it_is_asked_for_and_not_where_the_project_asks(tmp_path, cache):
-    test = "import os, pytest\n@pytest.mark.parametrize('n', range(20))\ndef test_n(n): assert os.environ.get('PYTEST_XDIST_WORKER') is {}\n"
+    each = "import os, pytest\n@pytest.mark.parametrize('n', range(20))\n"
+    test = each + "def test_n(n): assert os.environ.get('PYTEST_XDIST_WORKER') is {}\n"
     tree = Tree(tmp_path / "shop", {"pytest.ini": "[pytest]\naddopts = -p xdist -n3\n", "test_a.py": test.format("None")})
     with worktree(tree, cache) as made:
         run = again(made)
@@ -257,7 +259,8 @@ def test_a_signature_is_that_of_the_failure(tmp_path, cache):
 
 
 def test_a_run_that_takes_too_long_is_ended_with_all_it_started(tmp_path, cache):
-    test = "import subprocess, time\ndef test_a(): pass\ndef test_b():\n    subprocess.Popen(['sleep', '600'], start_new_session=True)\n    time.sleep(600)\n"
+    hang = "    subprocess.Popen(['sleep', '600'], start_new_session=True)\n    time.sleep(600)\n"
+    test = "import subprocess, time\ndef test_a(): pass\ndef test_b():\n" + hang
     tree = Tree(tmp_path / "shop", {"test_a.py": test})
     with worktree(tree, cache) as made:
         run = again(made, timeout=4)
@@ -323,7 +326,8 @@ def test_secrets_in_node_ids_keep_their_stand_ins(tmp_path, cache):
 
 
 def test_nothing_of_the_settings_reaches_beyond_the_worktree(tmp_path, cache, monkeypatch):
-    ini = f"[pytest]\ntracetriage_history = {tmp_path}/history\ntracetriage_history_after_run = true\ntracetriage_weave_project = a/b\n"
+    ini = f"[pytest]\ntracetriage_history = {tmp_path}/history\ntracetriage_history_after_run = true\n"
+    ini += "tracetriage_weave_project = a/b\n"
     tree = Tree(tmp_path / "shop", {**FLAT, "pytest.ini": ini})
     monkeypatch.setenv("TRACETRIAGE_DIR", str(tmp_path / "of the user"))
     monkeypatch.setenv("GIT_DIR", str(tree.root / ".git"))
