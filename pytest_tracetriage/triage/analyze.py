@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Seen, Signature, Why
+from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Seen, Signature, Suspect, Why
 from pytest_tracetriage.model.policy import Aliases
 from pytest_tracetriage.triage import codeowners
 from pytest_tracetriage.triage.buckets import INTERRUPTED, buckets, order
@@ -15,6 +15,7 @@ from pytest_tracetriage.triage.evidence import quoting
 from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.join import join
 from pytest_tracetriage.triage.names import name
+from pytest_tracetriage.triage.parts import split_ids, split_off
 from pytest_tracetriage.triage.places import answer_of, failing_traces, places_of, with_places
 from pytest_tracetriage.triage.signature import place
 from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, SUBTEST, Summary, resolve_later, totals
@@ -22,11 +23,13 @@ from pytest_tracetriage.triage.suspects import suspects
 from pytest_tracetriage.triage.taxonomy import Answer, fix
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from pytest_tracetriage.config import CustomRule
     from pytest_tracetriage.model.run import Totals
     from pytest_tracetriage.model.trace import Failure
+    from pytest_tracetriage.triage.localise import Localiser
+    from pytest_tracetriage.triage.spectrum import Spectrum
 
 
 MAX_WAITING = 10_000
@@ -77,6 +80,7 @@ class Given:
     step_rules: tuple[CustomRule, ...] = ()
     prefix: str = ""
     today: str = ""
+    coverage: Spectrum | None = None
 
 
 def analyze(summary: Summary, given: Given) -> Analysis:
@@ -87,9 +91,10 @@ def analyze(summary: Summary, given: Given) -> Analysis:
     facts = [fact for fact in found if not _interrupted(fact)]
     known = given.known or ()
     belongs = _belongs(known, given.aliases)
-    groups = join(facts, *_people(facts, belongs, given), summary.texts)
+    where = _where(facts, given.coverage)
+    groups = _joined(facts, _people(facts, belongs, given), summary.texts, where)
     groups += [Group((fact,), ()) for fact in found if _interrupted(fact)]
-    clusters = [_cluster(group, given) for group in groups]
+    clusters = [_cluster(group, given, where) for group in groups]
     clusters = _identify(clusters, belongs, known, given)
     clusters = _with_waiting(clusters, known, summary.passed)
     clusters += _fixed(clusters, known, summary.passed)
@@ -102,6 +107,30 @@ def analyze(summary: Summary, given: Given) -> Analysis:
         problems=tuple(Problem(*parts) for parts in sorted(summary.problems)),
         traces=failing_traces(summary, places, found, given.classifiers),
     )
+
+
+def _where(facts: Sequence[Fact], coverage: Spectrum | None) -> Localiser | None:
+    """Return what ranks the code that the failing tests run, None where no map knows any of them."""
+    if coverage is None:
+        return None
+    from pytest_tracetriage.triage.localise import localiser  # noqa: PLC0415 - few runs have a map
+    from pytest_tracetriage.triage.spectrum import executed  # noqa: PLC0415
+
+    ran = executed(coverage, {member.partition(SUBTEST)[0] for fact in facts for member in fact.members})
+    return localiser(ran, coverage) if ran is not None and ran.elements else None
+
+
+def _joined(
+    facts: Sequence[Fact],
+    decided: tuple[list[tuple[str, str, str]], list[dict[str, str]]],
+    texts: Mapping[str, tuple[int, str]],
+    where: Localiser | None,
+) -> list[Group]:
+    if where is None:
+        return join(facts, *decided, texts)
+    from pytest_tracetriage.triage.joint import join_by_spectrum  # noqa: PLC0415
+
+    return join_by_spectrum(facts, *decided, texts, where)
 
 
 def _interrupted(fact: Fact) -> bool:
@@ -143,7 +172,7 @@ def _belongs(known: Sequence[KnownCluster], aliases: Aliases) -> dict[str, str]:
     """Return the cluster that each known signature belongs to: the oldest, unless people joined it to another."""
     belongs: dict[str, str] = {}
     for cluster in known:
-        for signature in (cluster.id, *sorted(cluster.signatures)):
+        for signature in (cluster.id, *sorted(cluster.signatures - split_off(cluster.last))):
             belongs.setdefault(signature, cluster.id)
     for decision in aliases.joins:
         survivor = decision.clusters[0]
@@ -165,7 +194,9 @@ def _people(
     for decision in given.aliases.joins:
         survivor = decision.clusters[0]
         ids = [fact.id for fact in facts if belongs.get(fact.id, fact.id) == survivor]
-        must += [(ids[0], other, f"joined by {decision.by or 'a person'}") for other in ids[1:]]
+        # Each also with itself: what people joined is not split by what its tests run.
+        must += [(ids[0], other, f"joined by {decision.by or 'a person'}") for other in ids]
+        must += [(other, other, "") for other in ids[1:]]
     signatures = [describe(fact) for fact in facts] if given.joiners else []
     for joiner in given.joiners:
         must += [(a, b, why) for a, b, why in joiner(signatures) if a in present and b in present and a != b]
@@ -183,14 +214,14 @@ def describe(fact: Fact) -> Signature:
     return Signature(fact.id, *fact.key[:1], *fact.key[1:3], fact.key.message, len(fact.members))
 
 
-def _cluster(group: Group, given: Given) -> Cluster:
+def _cluster(group: Group, given: Given, where: Localiser | None) -> Cluster:
     """Return a group as a cluster founded by the signature with the most failures, not yet known to history."""
     facts = sorted(group.facts, key=lambda fact: (-len(fact.members), fact.id))
     members = set[str]().union(*(fact.members for fact in facts))
     telling = _telling(facts)
     lead = telling[0]
     category, owner, evidence = _majority(telling, given.classifiers)
-    found = suspects(telling, len(members))
+    found = _suspects(facts, telling, where)
     sample = lead.samples[0]
     frame = place(lead.failures[0].errors)
     files = [suspect.file for suspect in found[:3]] + ([frame.file] if frame else [])
@@ -217,6 +248,16 @@ def _cluster(group: Group, given: Given) -> Cluster:
         classified=evidence,
         fix=fix(category, lead.failure),
     )
+
+
+def _suspects(facts: Sequence[Fact], telling: Sequence[Fact], where: Localiser | None) -> tuple[Suspect, ...]:
+    """Return the suspects of a cluster: by the spectrum where a map knows its tests, else by the tracebacks that tell its cause."""
+    if where is not None and telling[0].failure.uncalled is None:
+        from pytest_tracetriage.triage.localise import localise  # noqa: PLC0415
+
+        if found := localise(facts, where):
+            return found
+    return suspects(telling, len(set[str]().union(*(fact.members for fact in facts))))
 
 
 def _distinct(said: Sequence[Why]) -> tuple[Why, ...]:
@@ -275,16 +316,20 @@ def _identify(
     for decision in given.aliases.joins:
         age.setdefault(decision.clusters[0], -1)
     history = {cluster.id: cluster for cluster in known}
+    parted = any(split_off(cluster.last) for cluster in known)
     # A known founder goes to the cluster that holds it; where it is gone, the largest that knows it takes the id.
     founders = {signature.id for cluster in clusters for signature in cluster.signatures}
     taken: set[str] = set()
     named = []
     for cluster in sorted(clusters, key=lambda c: (-c.count, c.id)):
-        own = [signature.id for signature in cluster.signatures]
+        apart = split_off(cluster)
+        own = [signature.id for signature in cluster.signatures if signature.id not in apart]
+        parts = _parts_known(cluster, age) if parted else []
         ids = {belongs[i] for i in own if i in belongs}
         free = (i for i in ids if i not in taken and i in age and (i in own or i not in founders))
         candidates = sorted(free, key=lambda i: (age[i], i))
-        identity = candidates[0] if candidates else next(i for i in own if i not in taken)
+        candidates = [i for i in parts if i not in taken] or candidates
+        identity = candidates[0] if candidates else next(i for i in _founders(cluster, apart) if i not in taken)
         taken.add(identity)
         before = history.get(identity)
         changes: dict[str, object] = {"id": identity, "muted": muted(identity, given)}
@@ -292,6 +337,21 @@ def _identify(
             changes |= {"seen": before.seen, "since": before.since, "runs": before.runs}
         named.append(msgspec.structs.replace(cluster, **changes))
     return named
+
+
+def _parts_known(cluster: Cluster, age: Mapping[str, int]) -> list[str]:
+    """Return the ids under which earlier runs know this cluster as a part split off a signature, oldest first.
+
+    The rest of the signature may be gone meanwhile: then nothing is split now.
+    """
+    found = {known for signature in cluster.signatures for known in split_ids(cluster, signature.id) if known in age}
+    return sorted(found, key=lambda known: (age[known], known))
+
+
+def _founders(cluster: Cluster, apart: frozenset[str]) -> Iterator[str]:
+    """Yield the ids that a new cluster may have: its signatures, the most tests first, of parts split off with their suspect."""
+    for signature in cluster.signatures:
+        yield from split_ids(cluster, signature.id) if signature.id in apart else (signature.id,)
 
 
 def _with_waiting(clusters: Sequence[Cluster], known: Sequence[KnownCluster], passed: set[str]) -> list[Cluster]:

@@ -54,6 +54,15 @@ _CHAINED = ("The above exception was the direct cause of", "During handling of t
 _RAISED = re.compile(r"^([A-Za-z_][\w.]*(?:Error|Exception|Exit|Interrupt|Warning|Failed|Timeout))(?:: (.*))?$")
 
 
+OUTSIDE = frozenset({"same resource", "shared fixture", "same failing span", "setup() not called"})
+"""The evidence that names something outside of the code's lines: which lines ran says nothing against it."""
+
+
+def marked(fact: Fact) -> bool:
+    """Return whether a signature bears evidence of something outside of the code's lines."""
+    return any(True for _ in (*_marks(fact.failure), *_span(fact)))
+
+
 def links(facts: Sequence[Fact]) -> list[Link]:
     """Return the hard links between signatures, each signature to the first that bears the same evidence."""
     found: list[Link] = []

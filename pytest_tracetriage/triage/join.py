@@ -14,9 +14,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
-from pytest_tracetriage.triage.evidence import is_module, links, resources
+from pytest_tracetriage.triage.evidence import links
 from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.vectors import Vector, explain, log_odds, mean, vectors
+from pytest_tracetriage.triage.vetoes import Vetoes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -37,12 +38,7 @@ class _State:
     version: dict[int, int]
     base: float
     sparse: bool
-    apart: list[dict[int, str]]
-    resources: dict[int, frozenset[str]]
-    uncalled: frozenset[int]
-    """Which signatures are of a `setup()` that was not called."""
-    kinds: dict[int, str]
-    """The type of the failing step, of the signatures of which one is known."""
+    vetoes: Vetoes
     why: dict[int, list[Why]] = field(default_factory=dict)
     heap: list[tuple[float, int, int, int, int]] = field(default_factory=list)
 
@@ -70,10 +66,7 @@ def join(
         version=dict.fromkeys(range(len(facts)), 0),
         base=base,
         sparse=len(facts) > ALL_PAIRS,
-        resources={number: resources(fact) for number, fact in enumerate(facts)},
-        uncalled=frozenset(number for number, fact in enumerate(facts) if fact.failure.uncalled is not None),
-        kinds={number: kind for number, fact in enumerate(facts) if (kind := _kind(fact))},
-        apart=[{index[i]: part for i, part in parts.items() if i in index} for parts in cannot],
+        vetoes=Vetoes(facts, list(cannot)),
     )
     pairs = candidates(built)
     home = {number: number for number in range(len(facts))}
@@ -90,7 +83,7 @@ def join(
 
 def _join_hard(state: _State, home: dict[int, int], left: int, right: int, why: Why) -> None:
     left, right = sorted((home[left], home[right]))
-    if left == right or _forbidden(state, left, right):
+    if left == right or state.vetoes.split(state.members[left], state.members[right]):
         return
     state.vectors[left] = mean(state.vectors[left], state.weights[left], state.vectors.pop(right), state.weights[right])
     state.weights[left] += state.weights.pop(right)
@@ -99,41 +92,6 @@ def _join_hard(state: _State, home: dict[int, int], left: int, right: int, why: 
     state.near.pop(right)
     home.update(dict.fromkeys(moved, left))
     state.why[left] = [*state.why.get(left, []), *state.why.pop(right, []), why]
-
-
-def _forbidden(state: _State, left: int, right: int) -> bool:
-    ours, theirs = state.members[left], state.members[right]
-    for parts in state.apart:
-        here = {parts[member] for member in ours if member in parts}
-        there = {parts[member] for member in theirs if member in parts}
-        if len(here | there) > 1 and here and there:
-            return True
-    return False
-
-
-def _different_resources(state: _State, left: int, right: int) -> bool:
-    ours: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[left]))
-    theirs: frozenset[str] = frozenset().union(*(state.resources[member] for member in state.members[right]))
-    if ours & theirs:
-        return False
-    # A missing module explains its failures whole: what names none has another cause, however like the tests are.
-    return bool(ours and theirs) or any(is_module(resource) for resource in ours | theirs)
-
-
-def _one_uncalled(state: _State, left: int, right: int) -> bool:
-    """Return whether only one side is of a `setup()` that was not called: an attribute more or less is what the words say."""
-    return state.uncalled.isdisjoint(state.members[left]) != state.uncalled.isdisjoint(state.members[right])
-
-
-def _kind(fact: Fact) -> str:
-    return fact.broken.answer[0] if fact.broken is not None and fact.broken.answer is not None else ""
-
-
-def _different_kinds(state: _State, left: int, right: int) -> bool:
-    """Return whether steps failed on both sides, in ways that have nothing in common."""
-    ours = {state.kinds[member] for member in state.members[left] if member in state.kinds}
-    theirs = {state.kinds[member] for member in state.members[right] if member in state.kinds}
-    return bool(ours and theirs) and ours.isdisjoint(theirs)
 
 
 def candidates(built: Sequence[Vector]) -> list[tuple[int, int]]:
@@ -179,12 +137,7 @@ def _agglomerate(state: _State, pairs: Iterable[tuple[int, int]], facts: Sequenc
             or j not in state.members
         ):
             continue
-        if (
-            _forbidden(state, i, j)
-            or _different_resources(state, i, j)
-            or _one_uncalled(state, i, j)
-            or _different_kinds(state, i, j)
-        ):
+        if state.vetoes.oppose(state.members[i], state.members[j]):
             continue
         signatures = (facts[state.members[i][0]].id, facts[state.members[j][0]].id)
         said = [Why(kind, detail, signatures) for kind, detail in explain(state.vectors[i], state.vectors[j])[:3]]
