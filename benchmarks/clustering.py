@@ -15,6 +15,11 @@ first line of the message with the exception's type, the place of the crash, all
 
 With `faults.json` also function@k and file@k: how often the faulty function (file) is among the first k suspects of
 the cluster that holds most of the fault's tests. Faults without a function, such as a full disk, are left out.
+With `--coverage` each scenario is analysed with the map of its package's green run, where the folder has one:
+  _green/<package>.json.gz            {"tests": [node id, ...], "lines": {file: {line: [index into tests, -1 at import]}}}
+  _maps/<package>.json.gz             {file: [[first line, last line, qualified name], ...]}: the functions
+`--changes` adds the faulty functions and ten others of the package as changed since that run: what a history would tell.
+
 `--predictions DIR` writes `<scenario>.json` {node id: cluster id}, `<scenario>.suspects.json` {cluster id: suspects}.
 """
 
@@ -23,6 +28,7 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
+import random
 import re
 import subprocess
 import sys
@@ -33,7 +39,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
 from tools import add_json_option, clean_environment, program, table, write_json
+
+from pytest_tracetriage.commands import pipeline
+from pytest_tracetriage.model.coverage import CoverageMap, Element, Function
+from pytest_tracetriage.triage.analyze import Given, analyze
+from pytest_tracetriage.triage.spectrum import Spectrum
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterator, Mapping
@@ -109,6 +121,50 @@ def predict(scenario: Scenario, scratch: Path) -> None:
     for cluster in json.loads(output.read_bytes())["clusters"]:
         scenario.clusters.update(dict.fromkeys(cluster["tests"], cluster["id"]))
         scenario.suspects[cluster["id"]] = cluster["suspects"]
+
+
+def read_coverage(folder: Path, package: str) -> CoverageMap | None:
+    """Return the map of a package's green run, None where the folder has none."""
+    files = [folder / kind / f"{package}.json.gz" for kind in ("_green", "_maps")]
+    if not all(file.exists() for file in files):
+        return None
+    recorded, functions_of = (json.loads(gzip.decompress(file.read_bytes())) for file in files)
+    tests = sorted(recorded["tests"])
+    place = {test: number for number, test in enumerate(tests)}
+    lines_of: dict[tuple[str, str, int, int], dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
+    for file, lines in recorded["lines"].items():
+        ranges = sorted((first, last, name) for first, last, name in functions_of.get(file, []))
+        for line, runners in lines.items():
+            around = [one for one in ranges if one[0] <= int(line) <= one[1]]
+            bits = sum(1 << place[recorded["tests"][number]] for number in runners if number >= 0)
+            if around and bits:
+                first, last, name = around[-1]  # the innermost
+                lines_of[file, name, first, last][bits].append(int(line))
+    keys = sorted(lines_of)
+    size = (len(tests) + 7) // 8
+    return CoverageMap(
+        tests=tuple(tests),
+        functions=tuple(Function(*key, digest="") for key in keys),
+        elements=tuple(
+            Element(number, tuple(sorted(lines)), bits.to_bytes(size, "little"))
+            for number, key in enumerate(keys)
+            for bits, lines in sorted(lines_of[key].items())
+        ),
+        source="recorded",
+    )
+
+
+def predict_with_coverage(scenario: Scenario, green: CoverageMap, *, changes: bool) -> None:
+    """Let TraceTriage analyse a scenario's file with the map of a green run."""
+    changed: dict[tuple[str, str], tuple[str, ...]] = {}
+    if changes:
+        others = random.Random(scenario.name).sample(range(len(green.functions)), min(10, len(green.functions)))
+        changed = {(green.functions[n].file, green.functions[n].name): ("harmless",) for n in others}
+        changed |= {(fault["file"], fault["function"]): ("fault",) for fault in scenario.faults if fault.get("function")}
+    summary = pipeline.read(pipeline.plan([scenario.file], pipeline.BUILT_IN), pipeline.BUILT_IN, frozenset())
+    for cluster in analyze(summary, Given(coverage=Spectrum(green=green, changes=changed))).clusters:
+        scenario.clusters.update(dict.fromkeys(cluster.tests, cluster.id))
+        scenario.suspects[cluster.id] = msgspec.to_builtins(cluster.suspects)
 
 
 def score(labels: Mapping[str, str], clusters: Mapping[str, Hashable]) -> Score:
@@ -273,6 +329,8 @@ def main() -> None:
     parser.add_argument(
         "--source", choices=list(SOURCES), default="reportlog", help="which file to read (default: %(default)s)"
     )
+    parser.add_argument("--coverage", action="store_true", help="with the maps of green runs, where the folder has them")
+    parser.add_argument("--changes", action="store_true", help="with --coverage: say which functions changed")
     parser.add_argument("--verbose", "-v", action="store_true", help="also a row for each scenario")
     parser.add_argument("--predictions", type=Path, metavar="DIR", help="write clusters and suspects to this folder")
     add_json_option(parser)
@@ -280,25 +338,31 @@ def main() -> None:
     scenarios = read_scenarios(given.folder.resolve(), given.source)
     if not scenarios:
         parser.error(f"{given.folder} has no sub-folder with labels.json and {SOURCES[given.source]}")
-    with tempfile.TemporaryDirectory(prefix="clustering-") as scratch:
-        for scenario in scenarios:
-            predict(scenario, Path(scratch).resolve())
-            add_scores(scenario, given.source)
-            add_places(scenario)
     packages: dict[str, list[Scenario]] = defaultdict(list)
     for scenario in scenarios:
         packages[scenario.package].append(scenario)
+    maps = {package: read_coverage(given.folder, package) if given.coverage else None for package in packages}
+    with tempfile.TemporaryDirectory(prefix="clustering-") as scratch:
+        for scenario in scenarios:
+            if (green := maps[scenario.package]) is not None:
+                predict_with_coverage(scenario, green, changes=given.changes)
+            else:
+                predict(scenario, Path(scratch).resolve())
+            add_scores(scenario, given.source)
+            add_places(scenario)
     figures = {"overall": overall(scenarios), "packages": grouped(packages), "localisation": localisation(scenarios)}
     table(
         f"B-cubed, macro mean of {len(scenarios)} scenarios, {len(packages)} packages, from {given.source}",
         figures["overall"],
     )
     table("By package", figures["packages"])
+    figures["places"] = [{**row, "": name} for name, some in packages.items() for row in localisation(some)]
     if given.verbose:
         figures["scenarios"] = grouped({scenario.name: [scenario] for scenario in scenarios})
         table("By scenario", figures["scenarios"])
     if figures["localisation"]:
         table("Localisation, for each fault", figures["localisation"])
+        table("Localisation, by package", figures["places"])
     if given.predictions:
         write_predictions(scenarios, given.predictions)
     write_json(given.json, figures)

@@ -251,7 +251,7 @@ def _cluster(group: Group, given: Given, where: Localiser | None) -> Cluster:
 
 
 def _suspects(facts: Sequence[Fact], telling: Sequence[Fact], where: Localiser | None) -> tuple[Suspect, ...]:
-    """Return the suspects of a cluster: by the spectrum where a map knows its tests, else by the tracebacks that tell its cause."""
+    """Return the suspects of a cluster: by the spectrum where a map knows its tests, else by the telling tracebacks."""
     if where is not None and telling[0].failure.uncalled is None:
         from pytest_tracetriage.triage.localise import localise  # noqa: PLC0415
 
@@ -349,7 +349,7 @@ def _parts_known(cluster: Cluster, age: Mapping[str, int]) -> list[str]:
 
 
 def _founders(cluster: Cluster, apart: frozenset[str]) -> Iterator[str]:
-    """Yield the ids that a new cluster may have: its signatures, the most tests first, of parts split off with their suspect."""
+    """Yield the ids that a new cluster may have: its signatures, the most tests first, parts split off with a suspect."""
     for signature in cluster.signatures:
         yield from split_ids(cluster, signature.id) if signature.id in apart else (signature.id,)
 

@@ -5,15 +5,16 @@ Atoms are joined by average linkage while the log-odds of triage/likeness.py is 
 does hard evidence that names something outside of the code's lines: a resource, a fixture, a `setup()` that is not called, a
 step of an agent. That one error stands inside the other only speaks for joining: two causes can raise it.
 
-Up to 300 atoms every pair is looked at; of more, those of one signature, those whose texts are candidates, and those that share a
-suspect.
+Up to 300 atoms every pair is looked at. Where there are more, the tests of one signature that run its best suspect are one
+atom, the rest likewise (a greedy cover); of more than 300 of these the pairs of one signature are looked at, those whose texts
+are candidates, and those that share a suspect.
 """
 
 from __future__ import annotations
 
 import heapq
 import itertools
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
@@ -96,17 +97,17 @@ def _pair(left: int, right: int) -> tuple[int, int]:
 
 def _begin(facts: Sequence[Fact], likeness: Likeness, where: Localiser, cannot: Iterable[Mapping[str, str]]) -> _State:
     """Return the atoms, each a cluster of its own."""
+    parts = [_equal(fact, where) for fact in facts]
+    if sum(map(len, parts)) > ALL_PAIRS:
+        parts = [_covered(fact, where) for fact in facts]
     atoms: list[Fact] = []
     signature: list[int] = []
     runs: list[int] = []
     for number, fact in enumerate(facts):
-        parts: dict[int, set[str]] = {}
-        for member in fact.members:
-            parts.setdefault(where.executed.by_test.get(member.partition(SUBTEST)[0], 0), set()).add(member)
-        for elements, members in sorted(parts.items(), key=lambda part: min(part[1])):
-            atoms.append(fact if len(parts) == 1 else part_of(fact, members))
+        for members in sorted(parts[number], key=min):
+            atoms.append(fact if len(parts[number]) == 1 else part_of(fact, members))
             signature.append(number)
-            runs.append(elements)
+            runs.append(where.executed.by_test.get(_test(min(members)), 0))
     numbers = range(len(atoms))
     crowds = {number: where.crowd(atoms[number]) for number in numbers}
     return _State(
@@ -123,6 +124,31 @@ def _begin(facts: Sequence[Fact], likeness: Likeness, where: Localiser, cannot: 
         near={number: {} for number in numbers},
         version=dict.fromkeys(numbers, 0),
     )
+
+
+def _test(member: str) -> str:
+    return member.partition(SUBTEST)[0]
+
+
+def _equal(fact: Fact, where: Localiser) -> list[set[str]]:
+    """Return the tests of a signature in parts that run the same elements."""
+    parts: dict[int, set[str]] = {}
+    for member in fact.members:
+        parts.setdefault(where.executed.by_test.get(_test(member), 0), set()).add(member)
+    return list(parts.values())
+
+
+def _covered(fact: Fact, where: Localiser) -> list[set[str]]:
+    """Return the tests of a signature in parts that run one suspect: the most suspicious takes all that run it, and so on."""
+    left = set(fact.members)
+    parts = []
+    while left:
+        ranked = where.ranked(where.crowd(replace(fact, members=left)), 1)
+        hit = where.executed.elements[ranked[0][1]].failing if ranked else 0
+        part = {member for member in left if where.executed.bits.get(_test(member), 0) & hit} or set(left)
+        parts.append(part)
+        left -= part
+    return parts
 
 
 def _top(where: Localiser, crowd: Crowd) -> Top:

@@ -1,14 +1,15 @@
 """How likely two clusters share their cause, by spectrum and text together.
 
-    log-odds(A, B) = -3 + 6 overlap + 3.5 messages alike + 4.5 suspects shared + 3 [the one's error stands inside the other's]
+    log-odds(A, B) = -3 + 6 overlap + 3.5 messages alike + 4.5 suspects shared
+        + 3 [the one's error stands inside the other's] - 1 [no overlap]
 
-overlap, the mean over all pairs of tests: Jaccard index of the elements that they run, each weighing (ln((N+1)/(p+1)) / ln(N+1))^2,
-where p of N passing tests run it: what every test runs says nothing.
+overlap, the mean over all pairs of tests: Jaccard index of the elements that they run, each weighing
+(ln((N+1)/(p+1)) / ln(N+1))^2, where p of N passing tests run it: what every test runs says nothing.
 messages alike, the mean over all pairs: the cosine of triage/vectors.py.
 suspects shared: the share of the one cluster's tests that run the other's suspects, the ten best weighed by how suspicious they
 are, both ways, the mean.
-Where a test stands in no map its pairs are judged by text alone. The constants were fitted on labelled failures of eight
-packages, each judged by constants fitted on the seven others, and rounded; they lie on a plateau.
+Where a test stands in no map its pairs are judged by text alone. The constants are round numbers on a plateau: fits that leave
+out one of eight packages agree (docs/explanation/how-clustering-works.md), so do not tune them to a project.
 """
 
 from __future__ import annotations
@@ -26,14 +27,14 @@ if TYPE_CHECKING:
     from pytest_tracetriage.triage.spectrum import Executed
     from pytest_tracetriage.triage.vectors import Vector
 
-BASE, OVERLAP, MESSAGE, SHARED, INSIDE = -3.0, 6.0, 3.5, 4.5, 3.0
+BASE, OVERLAP, MESSAGE, SHARED, INSIDE, DISJOINT = -3.0, 6.0, 3.5, 4.5, 3.0, 1.0
 SUSPECTS = 10
 STEPS = 16
 """The weight of an element is rounded to so many steps, so that a sum of weights is a few counts of bits."""
 
 
 class Likeness:
-    """Log-odds of two parts of signatures. `inside` are pairs of signatures (by index) of which one's error is in the other's."""
+    """Log-odds of two parts of signatures. `inside` are pairs of signatures (by index), one's error inside the other's."""
 
     def __init__(self, executed: Executed, vectors: Sequence[Vector], base: float, inside: Collection[tuple[int, int]]) -> None:
         self._executed, self._vectors, self._base, self._inside = executed, vectors, base, inside
@@ -51,7 +52,8 @@ class Likeness:
         extra = INSIDE if (min(left, right), max(left, right)) in self._inside else 0.0
         if not left_runs or not right_runs:
             return odds + extra
-        return BASE + OVERLAP * self.overlap(left_runs, right_runs) + MESSAGE * messages + extra
+        overlap = self.overlap(left_runs, right_runs)
+        return BASE + (OVERLAP * overlap if overlap else -DISJOINT) + MESSAGE * messages + extra
 
     def _text(self, left: int, right: int) -> tuple[float, float]:
         """Return (cosine of the messages, log-odds by text alone) of two signatures."""

@@ -4,10 +4,10 @@
         + 1.8 share with its function as last frame + 2.4 share missing an attribute that it should have set
         + 4 [changed since the green run] - 2 [no longer there]
 
-k tests of the cluster and p passing tests run the element; Ochiai = k / sqrt(n (k + p)) (Abreu, Zoeteweij and van Gemund, "On the
-accuracy of spectrum-based fault localization", TAIC PART 2007). k/n counts for itself, since each test that fails of a fault
-has run it. A function ranks by its best element. The weights were fitted on labelled failures of eight packages, each
-package judged by weights fitted on the seven others, and rounded; they lie on a plateau, so do not tune them to a project.
+k tests of the cluster and p passing tests run the element; Ochiai = k / sqrt(n (k + p)) (Abreu, Zoeteweij and van Gemund,
+"On the accuracy of spectrum-based fault localization", TAIC PART 2007). k/n counts for itself, since each test that fails of a
+fault has run it. A function ranks by its best element. The weights are round numbers on a plateau: fits that leave out
+one of eight packages agree (docs/explanation/how-clustering-works.md), so do not tune them to a project.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class Vetoes:
         return bool(ours and theirs) or any(is_module(resource) for resource in ours | theirs)
 
     def _one_uncalled(self, left: Sequence[int], right: Sequence[int]) -> bool:
-        """Return whether only one side is of a `setup()` that was not called: an attribute more or less is what the words say."""
+        """Return whether only one side is of a `setup()` that was not called: the words differ by an attribute only."""
         return self._uncalled.isdisjoint(left) != self._uncalled.isdisjoint(right)
 
     def _different_kinds(self, left: Sequence[int], right: Sequence[int]) -> bool:
