@@ -33,6 +33,40 @@ _TEST = """def test_{serial:05}():
 """
 
 
+_GOODS = """
+def price(pieces, kind):
+    total = 0
+    for piece in pieces:
+        total += amount(piece, kind)
+    return rounded(total)
+
+
+def amount(piece, kind):
+    if kind == 0:
+        return piece
+    if kind == 1:
+        return reduced(piece, 0.9)
+    if kind == 2:
+        return reduced(piece, 0.8) + 1
+    return surcharged(piece, kind)
+
+
+def reduced(piece, factor):
+    value = piece * factor
+    return value if value > 1 else 1
+
+
+def surcharged(piece, kind):
+    for _ in range(kind):
+        piece += 1
+    return piece
+
+
+def rounded(total):
+    return int(total * 100) / 100
+"""
+
+
 def _counts(tests: int, files: int) -> list[int]:
     each, left = divmod(tests, files)
     return [each + (number < left) for number in range(files)]
@@ -62,6 +96,23 @@ def failing(folder: Path, tests: int, files: int, frames: int = FRAMES) -> Path:
         bodies = (_TEST.format(serial=serial) for serial in range(count))
         text = "from orders import stage_1\n\n\n" + "\n\n".join(bodies)
         (folder / f"test_part_{number:03}.py").write_text(text, encoding="utf-8")
+    return folder
+
+
+def priced(folder: Path, tests: int, files: int, modules: int = 20) -> Path:
+    """Write a suite of passing tests that each run some functions of a few modules of an application."""
+    _prepare(folder)
+    for number in range(modules):
+        (folder / f"goods_{number:02}.py").write_text(_GOODS, encoding="utf-8")
+    for number, count in enumerate(_counts(tests, files)):
+        used = sorted({(number * 7 + step * step) % modules for step in range(6)})
+        imports = "".join(f"from goods_{one:02} import price as price_{one:02}\n" for one in used)
+        bodies = []
+        for serial in range(count):
+            given = f"{serial}, {{}}, 3], {serial % 5}"
+            calls = "".join(f"    assert price_{one:02}([{given.format(one)}) >= 0\n" for one in used[serial % 3 :])
+            bodies.append(f"def test_{serial:05}():\n{calls}")
+        (folder / f"test_part_{number:03}.py").write_text(imports + "\n\n" + "\n\n".join(bodies), encoding="utf-8")
     return folder
 
 

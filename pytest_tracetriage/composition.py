@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
     from pytest_tracetriage.model.run import Totals
+    from pytest_tracetriage.origin import Project
 
 _PREFIX = "tracetriage_"
 _LOCAL_WEAVE: pytest.StashKey[LocalWeave] = pytest.StashKey()
@@ -63,6 +64,8 @@ def _settings(config: pytest.Config, option: argparse.Namespace) -> Settings:
         overrides["weave_project"] = option.tracetriage_weave_project
     if option.tracetriage_no_content:
         overrides["no_content"] = "true"
+    if option.tracetriage_coverage:
+        overrides["coverage"] = "true"
     for text in option.override_ini or ():
         key, _, value = text.partition("=")
         if key.startswith(_PREFIX):
@@ -130,6 +133,8 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     exemplars = Exemplars(config, settings.traceback, _signature, forced_all=render_all)
     writer = Writer(run_folder / "traces", worker)
     recorder = Recorder(config, writer, redactor, project, exemplars, worker, content=not settings.no_content)
+    if settings.coverage:  # before the recorder, so that hooks of it find the recorder's done
+        _watch_coverage(config, recorder, redactor, run_folder, worker)
     config.pluginmanager.register(recorder, "tracetriage-recorder")
     for watch in (FixtureWatch(recorder), CollectionWatch(recorder), WarningWatch(recorder)):
         config.pluginmanager.register(watch)
@@ -146,6 +151,8 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
         return
 
     def analyse(folder: Path) -> tuple[Totals, Analysis | None]:
+        if settings.coverage:
+            _keep_coverage(folder, project, recorder)
         return _analyse(config, settings, folder, recorder)
 
     def remember(folder: Path) -> str:
@@ -160,6 +167,28 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     session = RunSession(config, settings, redactor, run_folder, recorder, analyse, remembering, _account, tell)
     config.pluginmanager.register(session, "tracetriage-session")
     config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE), "tracetriage-summary")
+
+
+def _watch_coverage(config: pytest.Config, recorder: Recorder, redactor: Redactor, run_folder: Path, worker: str) -> None:
+    from pytest_tracetriage.capture.coverage import FOLDER, CoverageWatch, why_impossible  # noqa: PLC0415
+
+    if reason := why_impossible():
+        raise ConfigError(f"--tracetriage-coverage: {reason}")
+    config.pluginmanager.register(
+        CoverageWatch(config, recorder, run_folder / FOLDER, worker, redactor), "tracetriage-coverage"
+    )
+
+
+def _keep_coverage(folder: Path, project: Project, recorder: Recorder) -> None:
+    """Make a map of what the processes of a finished run have recorded."""
+    from pytest_tracetriage.collect.coverage import keep_coverage  # noqa: PLC0415
+
+    try:
+        problems = keep_coverage(folder, project)
+    except Exception as error:
+        recorder.note(error)
+    else:
+        recorder.trouble = recorder.trouble or next(iter(problems), "")
 
 
 def _watch_opentelemetry(module: Any) -> None:

@@ -73,6 +73,7 @@ class Settings:
     components: tuple[str, ...] = COMPONENTS
     pytest: tuple[str, ...] = ()
     prepare: tuple[str, ...] = ()
+    coverage: bool = False
 
 
 def _text(value: object) -> str:
@@ -199,6 +200,7 @@ OPTIONS = (
     Option(
         "prepare", (), _command, "a command that builds what git ignores, run once in a worktree before tests are run there"
     ),
+    Option("coverage", False, _switch, "whether a recorded run keeps which lines each test ran"),
     Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables"),
 )
 INI_OPTIONS = tuple(option for option in OPTIONS if option.name != "rules")

@@ -8,7 +8,7 @@ import os
 from pytest_tracetriage import hookspecs
 
 SETTINGS = ("dir", "keep_runs", "traceback", "plugins", "history", "history_after_run", "leg",
-            "weave_project", "no_content", "components", "pytest", "prepare")  # fmt: skip
+            "weave_project", "no_content", "components", "pytest", "prepare", "coverage")  # fmt: skip
 
 
 def pytest_addhooks(pluginmanager):  # type: ignore[no-untyped-def]
@@ -32,6 +32,9 @@ def pytest_addoption(parser):  # type: ignore[no-untyped-def]
         help="send the traces to this project in Weave's cloud too",
     )
     group.addoption("--tracetriage-no-content", action="store_true", help="keep no text of what goes in and out of spans")
+    group.addoption(
+        "--tracetriage-coverage", action="store_true", help="record which lines each test runs; implies --tracetriage"
+    )
     parser.addini("tracetriage", "record every run (the same as --tracetriage)", type="bool", default=False)
     for name in SETTINGS:
         parser.addini(f"tracetriage_{name}", f"TraceTriage's setting {name}", default=None)
@@ -56,7 +59,7 @@ def pytest_configure(config):  # type: ignore[no-untyped-def]
 
 
 def _recording(config, option) -> bool:  # type: ignore[no-untyped-def]
-    if option.tracetriage or option.tracetriage_rerun:
+    if option.tracetriage or option.tracetriage_rerun or option.tracetriage_coverage:
         return True
     word = os.environ.get("TRACETRIAGE")
     return bool(config.getini("tracetriage")) if word is None else word.lower() in {"1", "true", "yes", "on"}

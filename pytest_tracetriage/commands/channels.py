@@ -13,10 +13,11 @@ import click
 import msgspec
 
 from pytest_tracetriage.commands import github_files
+from pytest_tracetriage.commands.remembering import remember_maps
 from pytest_tracetriage.commands.report import comment_key, placed_annotations, rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
     from pathlib import Path
 
     from pytest_tracetriage.commands.event import Event
@@ -158,12 +159,14 @@ def _check_annotations(review: Review) -> list[CheckAnnotation]:
     ]
 
 
-def remember(past: History, reviewed: Reviewed, event: Event | None, faults: Faults) -> None:
+def remember(past: History, reviewed: Reviewed, folders: Iterable[Path], event: Event | None, faults: Faults) -> None:
     """Add the runs to the history. What a fork's artifact says is not remembered: it could call any failure flaky."""
     if event is not None and event.from_fork:
         return
     with faults.caught("the history was not written"):
-        past.add(_trusted(reviewed, event))
+        condensed = _trusted(reviewed, event)
+        past.add(condensed)
+        remember_maps(past, folders, condensed)
 
 
 def _trusted(reviewed: Reviewed, event: Event | None) -> list[Condensed]:

@@ -13,6 +13,7 @@ from pytest_tracetriage.commands.grouping import group_of, run_folders_in
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
 from pytest_tracetriage.commands.past import open_place
 from pytest_tracetriage.commands.project import load_extensions, open_project
+from pytest_tracetriage.commands.remembering import remember_maps
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.model.history import Overview
 from pytest_tracetriage.report.history import cluster_lines, overview_lines
@@ -92,6 +93,7 @@ def add(store: Store, sources: tuple[Path, ...], base: str) -> int:
         raise click.UsageError(f"no run in {', '.join(map(str, sources)) or settings.folder}")
     reviewed = review_group(settings, group_of(folders), store, None, load_extensions(settings), base)
     done = store.add(reviewed.condensed)
+    remember_maps(store, folders, reviewed.condensed)
     known = f", {len(done.present)} were there already" if done.present else ""
     click.echo(f"added {plural(len(done.added), 'run')} ({done.bytes:,} bytes){known}")
     _tell(store)

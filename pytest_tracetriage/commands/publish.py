@@ -111,7 +111,7 @@ def command(
             faults.note(f"{plural(len(problems), 'part')} of the traces could not be used, first {where}: {first.message}")
         tell(settings, review, event, forge, wanted, failing, output, faults)
         if past is not None and remembering:
-            remember(past, reviewed, event, faults)
+            remember(past, reviewed, [folder for folder, _ in group.runs], event, faults)
     if faults.said:
         github_files.say("warning", "TraceTriage", "; ".join(faults.said))
     if failing:

@@ -1,41 +1,41 @@
-"""Which test executes which lines: the value that spectrum-based localisation works on."""
+"""The map of what each test runs: what spectrum-based localisation works on."""
 
 from msgspec import Struct
 
 
 class Function(Struct, frozen=True, array_like=True):
-    """A function of the project. `line` and `end` are its first and last line, decorators included."""
+    """One function of the project, as the recorded run had it."""
 
     file: str
-    """Relative to the root of the project, with slashes."""
+    """From the root of the project, with `/`."""
     name: str
-    """Qualified name: `Class.method`, `outer.<locals>.inner`."""
+    """Qualified: `Class.method`, `outer.<locals>.inner`."""
     line: int
+    """The first line, decorators included."""
     end: int
+    """The last line."""
     digest: str
-    """Hash of its source without indentation and position: the same after edits elsewhere."""
+    """A hash of its source without indentation: the same after edits elsewhere."""
 
 
 class Element(Struct, frozen=True, array_like=True):
-    """Lines of one function that the same tests run. Lines that run at import are in none."""
+    """Lines of one function that the same tests run. Lines of its body only, never those that run at import."""
 
     function: int
-    """Index in the map's functions."""
+    """Index in the functions of the map."""
     lines: tuple[int, ...]
     tests: bytes
-    """Little-endian bit set over the map's tests."""
+    """A set of indices in the tests of the map: bit i % 8 of byte i // 8 stands for test i."""
 
 
 class CoverageMap(Struct, frozen=True):
-    """Per-test line coverage of one run. `tests` are redacted node ids, sorted.
-
-    The map of a green run holds passing tests only. `commit` and `run` say where it was taken, `source` by whom:
-    `tracetriage`, `pytest-cov` or `recorded`.
-    """
+    """Per-test line coverage. A green map holds the tests that passed, and no others."""
 
     tests: tuple[str, ...]
+    """Node ids, redacted, sorted."""
     functions: tuple[Function, ...]
     elements: tuple[Element, ...]
     commit: str = ""
     run: str = ""
     source: str = ""
+    """`tracetriage`, `pytest-cov` or `recorded`."""

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
 _DECODE = msgspec.json.Decoder(Record).decode
 _HIDDEN = ("TRACETRIAGE", "GITHUB_", "PYTEST_", "CI_", "COV_")
 
-PEERS = ("asyncio", "hypothesispytest", "pytest_forked", "pytest_reportlog", "rerunfailures", "subtests", "timeout")
+PEERS = (
+    "asyncio", "hypothesispytest", "pytest_cov", "pytest_forked", "pytest_reportlog", "rerunfailures", "subtests", "timeout",
+)  # fmt: skip
 """Entry points of the plugins that `run(plugins=...)` may name beside xdist. Each costs a start its time."""
 
 MENDED_FORKED = """

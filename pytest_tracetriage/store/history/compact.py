@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
+from pytest_tracetriage.store.history.maps import outdated
 from pytest_tracetriage.store.history.pieces import is_run, left_behind
 from pytest_tracetriage.store.history.tables import COLUMNS, KINDS, ORDER, SCHEMA, as_json, run_id, run_key, write
 
@@ -90,7 +91,8 @@ def prune(view: View, location: Location, before: float) -> Pruned:
     """Forget runs that started before a time, and what dead writers of such runs have left behind. Raises HistoryError."""
     forgotten: set[str] = set()
     files: dict[str, bytes] = {}
-    remove = {name for name, last in left_behind(view.names).items() if is_run(last) and run_key(last) >> 24 < before}
+    remove = set(outdated(view.names, before))
+    remove |= {name for name, last in left_behind(view.names).items() if is_run(last) and run_key(last) >> 24 < before}
     for piece in view.pieces:
         if piece.stem not in view.held:  # it cannot be read, so its name alone says how old it is
             if run_key(piece.last) >> 24 < before:

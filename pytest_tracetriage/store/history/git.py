@@ -47,6 +47,9 @@ class GitLocation:
     `cache`. Files that the branch lost when somebody rewrote it are put back with the next `put`; `notes` then says so.
     """
 
+    keeps_past = True
+    """What is put here stays in the past of the branch when it is removed."""
+
     def __init__(self, branch: str, rootdir: Path, cache: Path, token: str = "", remote: str = "origin") -> None:
         """Nothing is read yet. `token` logs in over HTTP; it stands on no command line and in no message."""
         self.name = f"git:{branch}"

@@ -81,7 +81,7 @@ def parse_tree(listing: bytes) -> Tree:
             large.add(name)
         else:
             files[name] = blob
-            foreign |= not name.endswith(".parquet")
+            foreign |= not name.endswith((".parquet", ".coverage"))
     return Tree(files=files, large=frozenset(large), foreign=foreign, removed=removed)
 
 

@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pytest_tracetriage.store.history import clusters, queries
+from pytest_tracetriage.store.coverage import decode as decode_map
+from pytest_tracetriage.store.coverage import encode as encode_map
+from pytest_tracetriage.store.history import clusters, maps, queries
 from pytest_tracetriage.store.history import compact as packing
 from pytest_tracetriage.store.history import evidence as flaky
 from pytest_tracetriage.store.history.errors import HistoryError
@@ -14,11 +16,13 @@ from pytest_tracetriage.store.history.pieces import pieces_of
 from pytest_tracetriage.store.history.reading import Reader
 from pytest_tracetriage.store.history.session import session
 from pytest_tracetriage.store.history.tables import encode, run_key
+from pytest_tracetriage.store.runs import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Frequency
+    from pytest_tracetriage.model.coverage import CoverageMap
     from pytest_tracetriage.model.history import (
         Baseline,
         ClusterHistory,
@@ -98,6 +102,41 @@ class History:
     def prune(self, before: float) -> packing.Pruned:
         """Forget the runs that started before a time, in seconds since the epoch."""
         return self._reader.ask(lambda view: packing.prune(view, self._location, before))
+
+    def add_maps(self, items: Sequence[tuple[RunRecord, CoverageMap]]) -> int:
+        """Keep the maps of green runs in place of older ones of their lines; return how many bytes were written.
+
+        A run whose map is not kept is passed over: see `maps.file_of`. On a git branch a line gets one map a day.
+        """
+        held = maps.map_files(self._reader.ask(lambda view: view.names))
+        rare = bool(getattr(self._location, "keeps_past", False))
+        files: dict[str, bytes] = {}
+        for run, coverage in items:
+            file = maps.file_of(run)
+            if file is not None and file not in held and not (rare and not maps.is_due(file, held)):
+                files[file.name] = encode_map(coverage)
+        if files:
+            gone = maps.superseded(maps.map_files({file.name for file in held} | files.keys()))
+            files = {name: data for name, data in files.items() if name not in gone}
+        if files:
+            self._location.put(files, gone, f"Add {len(files)} coverage maps")
+        return sum(map(len, files.values()))
+
+    def maps(self, commits: Sequence[str] | None = None) -> list[CoverageMap]:
+        """Return the newest green map of each line (branch, workflow, job, leg), for `merge_maps`.
+
+        `commits`, the nearest first, are those that count, as the ancestors of one; None takes the newest of all.
+        """
+        files = self._reader.ask(lambda view: maps.newest(maps.map_files(view.names), commits))
+        paths = self._reader.ask(lambda view: view.fetch(frozenset(file.name for file in files) & view.names))
+        found = []
+        for name, path in sorted(paths.items()):
+            try:
+                with open(path, "rb") as file:
+                    found.append(decode_map(file.read()))
+            except (OSError, StoreError) as error:
+                self._reader.problems.append(f"{self._location.name}: {name}: {error}; it is left out")
+        return found
 
     def runs(self, branch: str | None = None, limit: int = 20, since: float = 0.0) -> list[RunRecord]:
         """Return the newest runs, newest first."""

@@ -86,7 +86,7 @@ class FsspecLocation:
     def _forget(self, names: frozenset[str]) -> None:
         try:
             for path in self.cache.iterdir():
-                if path.name not in names and path.suffix == ".parquet":
+                if path.name not in names and path.suffix in {".parquet", ".coverage"}:
                     path.unlink(missing_ok=True)
         except OSError:  # none yet, or in use: it costs space, nothing else
             return
