@@ -49,12 +49,13 @@ format: $(LINT)  ## let ruff format and repair what it can
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: $(TEST)  ## measure overhead, throughput, history, action and spans, and clustering quality when LABELLED=FOLDER is given
+bench: $(TEST)  ## measure overhead, throughput, history, action, spans and coverage, and clustering quality when LABELLED=FOLDER is given
 	@$(BIN)/python benchmarks/overhead.py $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/python benchmarks/history.py
 	@$(BIN)/python benchmarks/action.py
 	@$(BIN)/python benchmarks/spans.py
+	@$(BIN)/python benchmarks/coverage.py
 	@if [ -n "$(LABELLED)" ]; then $(BIN)/python benchmarks/clustering.py "$(LABELLED)"; fi
 
 clean:  ## remove caches, builds and the runs of the examples (not .venv)

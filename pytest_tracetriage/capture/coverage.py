@@ -16,6 +16,7 @@ import sys
 import time
 from contextlib import closing
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -23,7 +24,6 @@ import pytest
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
-    from pathlib import Path
 
     from coverage import Coverage, CoverageData
 
@@ -156,8 +156,10 @@ class CoverageWatch:
             self._data.close(force=True)
         elif not self._recorder.is_child:
             # Whatever else it holds stays where it is: node ids may hold secrets.
-            target = self._folder / f"{self._worker}{BORROWED_SUFFIX}"
-            _take(coverage.get_data().data_filename(), target, self._redact)
+            source = coverage.get_data().data_filename()
+            if not source.startswith("file:"):  # as what lies in memory is called
+                source = f"{Path(source).absolute().as_uri()}?mode=ro"
+            _take(source, self._folder / f"{self._worker}{BORROWED_SUFFIX}", self._redact)
 
     def _fail(self, error: Exception) -> None:
         self._tell(f"{type(error).__name__}: {error}")
@@ -312,7 +314,7 @@ def _core(coverage: Coverage) -> str:
 
 def _take(source: str, target: Path, redact: Callable[[str], str]) -> None:
     """Copy what coverage has recorded of tests and fixtures, with redacted contexts. Raises sqlite3.Error."""
-    with closing(sqlite3.connect(source)) as theirs, closing(sqlite3.connect(target)) as ours, ours:
+    with closing(sqlite3.connect(source, uri=True)) as theirs, closing(sqlite3.connect(target)) as ours, ours:
         ours.executescript(_TABLES)
         numbers: dict[int, int] = {}
         names: dict[str, int] = {}

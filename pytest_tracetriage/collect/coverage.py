@@ -25,7 +25,7 @@ from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, write_map
 from pytest_tracetriage.store.runs import StoreError, read_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from pytest_tracetriage.collect.functions import Body
     from pytest_tracetriage.model.coverage import Function
@@ -222,15 +222,16 @@ def _map_of(
 ) -> tuple[CoverageMap, list[str]]:
     """Return the map of the tests that are wanted, and in lines what is missing from it. `known` are all tests."""
     tests = sorted(wanted & set().union(*members.values()))
-    bit = {nodeid: 1 << number for number, nodeid in enumerate(tests)}
-    sets = {context: sum(bit[nodeid] for nodeid in nodeids if nodeid in bit) for context, nodeids in members.items()}
+    number = {nodeid: place for place, nodeid in enumerate(tests)}
+    numbers_of = {context: [number[one] for one in nodeids if one in number] for context, nodeids in members.items()}
+    size = (len(tests) + 7) // 8
     own = {_definition(nodeid) for nodeid in known}
     found: list[tuple[Function, dict[int, list[int]]]] = []
     problems = []
     for name, file, path in sorted(_project_files(executed, project)):
         run: dict[int, int] = {}
         for numbers, contexts in executed[path].items():
-            if by := _union(sets.get(context, 0) for context in contexts):
+            if by := _set_of(size, (numbers_of.get(context, ()) for context in contexts)):
                 run[numbers] = by
         if run:
             try:
@@ -243,7 +244,6 @@ def _map_of(
                 for body in bodies
                 if (name, body.function.name.partition(".<locals>.")[0]) not in own and (by_tests := _by_tests(body, run))
             ]
-    size = (len(tests) + 7) // 8
     elements = [
         Element(index, tuple(numbers), by.to_bytes(size, "little"))
         for index, (_, by_tests) in enumerate(found)
@@ -288,11 +288,13 @@ def _definition(nodeid: str) -> tuple[str, str]:
     return file, ".".join(names).partition("@")[0]
 
 
-def _union(sets: Iterator[int]) -> int:
-    union = 0
-    for each in sets:
-        union |= each
-    return union
+def _set_of(size: int, several: Iterable[Iterable[int]]) -> int:
+    """Return numbers as a set of `size` bytes: bit n stands for n."""
+    held = bytearray(size)
+    for numbers in several:
+        for number in numbers:
+            held[number >> 3] |= 1 << (number & 7)
+    return int.from_bytes(held, "little")
 
 
 def _several(tests: bytes) -> bool:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_tracetriage.commands.grouping import group_of
 from pytest_tracetriage.commands.past import open_place
 from pytest_tracetriage.commands.reviewing import review_group
-from pytest_tracetriage.store.coverage import read_map
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -32,6 +31,8 @@ def remember_run(settings: Settings, folder: Path, hooks: Any) -> str:
 
 def remember_maps(history: History, folders: Iterable[Path], condensed: Iterable[Condensed]) -> None:
     """Keep the coverage maps that runs have in their folders. Raises HistoryError, StoreError."""
+    from pytest_tracetriage.store.coverage import read_map  # noqa: PLC0415 - few runs have one
+
     maps = {coverage.run: coverage for folder in folders if (coverage := read_map(folder)) is not None}
     if maps:
         history.add_maps([(item.run, maps[item.run.id]) for item in condensed if item.run.id in maps])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import sys
 
 import pytest
 from capture.suite import Suite
@@ -370,13 +371,17 @@ def test_another_core_is_refused(tmp_path, core):
     assert "set COVERAGE_CORE=ctrace" in result.err
 
 
-def test_another_core_of_pytest_cov_is_told(tmp_path):
-    suite = Suite(tmp_path, {".coveragerc": "[run]\ncore = pytrace\n"}, test_a="def test_a(): pass\n")
+MONITORING = pytest.mark.skipif(sys.version_info < (3, 12), reason="sys.monitoring is of 3.12")
+
+
+@pytest.mark.parametrize(("core", "name"), [("pytrace", "PyTracer"), pytest.param("sysmon", "SysMonitor", marks=MONITORING)])
+def test_another_core_of_pytest_cov_is_told(tmp_path, core, name):
+    suite = Suite(tmp_path, {".coveragerc": f"[run]\ncore = {core}\n"}, test_a="def test_a(): pass\n")
     result = suite.run("--tracetriage-coverage", *COV, plugins="pytest_cov")
 
     assert result.counts == {"passed": 1}
     assert len(result.warned) == 1
-    assert "PyTracer" in result.warned[0]
+    assert name in result.warned[0]
     assert "COVERAGE_CORE=ctrace" in result.warned[0]
 
 

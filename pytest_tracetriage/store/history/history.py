@@ -6,8 +6,6 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pytest_tracetriage.store.coverage import decode as decode_map
-from pytest_tracetriage.store.coverage import encode as encode_map
 from pytest_tracetriage.store.history import clusters, maps, queries
 from pytest_tracetriage.store.history import compact as packing
 from pytest_tracetriage.store.history import evidence as flaky
@@ -108,6 +106,8 @@ class History:
 
         A run whose map is not kept is passed over: see `maps.file_of`. On a git branch a line gets one map a day.
         """
+        from pytest_tracetriage.store.coverage import encode as encode_map  # noqa: PLC0415 - few runs have one
+
         held = maps.map_files(self._reader.ask(lambda view: view.names))
         rare = bool(getattr(self._location, "keeps_past", False))
         files: dict[str, bytes] = {}
@@ -127,6 +127,8 @@ class History:
 
         `commits`, the nearest first, are those that count, as the ancestors of one; None takes the newest of all.
         """
+        from pytest_tracetriage.store.coverage import decode as decode_map  # noqa: PLC0415
+
         files = self._reader.ask(lambda view: maps.newest(maps.map_files(view.names), commits))
         paths = self._reader.ask(lambda view: view.fetch(frozenset(file.name for file in files) & view.names))
         found = []
