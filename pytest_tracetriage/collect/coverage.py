@@ -114,12 +114,12 @@ def collect_coverage(folder: Path, project: Project) -> Recorded:
         return Recorded(None, None, tuple(problems))
     last, contexts = _read_traces(folder)
     everyone = _resolved(executed, members, contexts)
-    maps = []
+    maps: list[CoverageMap | None] = []
     for wanted in ({"passed"}, FAILED):
         tests = {nodeid for nodeid, outcomes in last.items() if outcomes <= wanted or (wanted is FAILED and outcomes & FAILED)}
-        coverage, more = _map_of(executed, everyone, tests, last.keys(), project)
+        coverage, more = _map_of(executed, everyone, tests, last.keys(), project) if tests else (None, [])
         problems.update(dict.fromkeys(more))
-        maps.append(coverage if coverage.tests else None)
+        maps.append(coverage)
     try:
         commit = read_run(folder).context.git.commit
     except StoreError:

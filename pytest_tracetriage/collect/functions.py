@@ -17,7 +17,10 @@ from pytest_tracetriage.model.coverage import Function
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_FUNCTIONS = (ast.FunctionDef, ast.AsyncFunctionDef)
+_Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where statements stand in a statement: nothing else can hold a definition."""
 
 
 @dataclass(frozen=True)
@@ -42,45 +45,51 @@ def bodies_of(file: str, source: bytes) -> list[Body]:
     except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
         raise ValueError(f"{file}: {type(error).__name__}: {error}") from None
     written = text.split("\n")
-    found = []
-    for name, node in _functions(tree):
-        line, end = _first(node), node.end_lineno or node.lineno
-        own = _lines(_first(node.body[0]), end)
-        for inner in _inner(node):
-            own &= ~_lines(_first(inner.body[0]), inner.end_lineno or inner.lineno)
-        found.append(Body(Function(file, name, line, end, _digest(written[line - 1 : end])), own))
-    return sorted(found, key=lambda body: (body.function.line, body.function.end, body.function.name))
-
-
-def _functions(tree: ast.AST) -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:
+    found: list[Body] = []
     waiting: list[tuple[str, ast.AST]] = [("", tree)]
     while waiting:
         prefix, node = waiting.pop()
-        for child in ast.iter_child_nodes(node):
-            if isinstance(child, _FUNCTIONS):
-                yield prefix + child.name, child
-                waiting.append((f"{prefix}{child.name}.<locals>.", child))
-            elif isinstance(child, ast.ClassDef):
-                waiting.append((f"{prefix}{child.name}.", child))
-            elif not isinstance(child, ast.expr):  # an expression holds lambdas at most
-                waiting.append((prefix, child))
+        for name, inner in _defined(node, prefix):
+            waiting.append((f"{name}." if isinstance(inner, ast.ClassDef) else f"{name}.<locals>.", inner))
+            if not isinstance(inner, ast.ClassDef):
+                line, end = _first(inner), _last(inner)
+                function = Function(file, name, line, end, _digest(written[line - 1 : end]))
+                found.append(Body(function, _lines(_first(inner.body[0]), end) & ~_within(inner)))
+    return sorted(found, key=lambda body: (body.function.line, body.function.end, body.function.name))
 
 
-def _inner(node: ast.AST) -> Iterator[ast.FunctionDef | ast.AsyncFunctionDef]:
-    """Yield the functions that stand in another, but not in a function within it."""
+def _defined(node: ast.AST, prefix: str) -> Iterator[tuple[str, _Definition]]:
+    """Yield the functions and classes whose definitions stand in a block, however deep in ifs, loops and the like."""
     waiting = [node]
     while waiting:
-        for child in ast.iter_child_nodes(waiting.pop()):
-            if isinstance(child, _FUNCTIONS):
-                yield child
-            elif not isinstance(child, ast.expr):
+        for child in _statements(waiting.pop()):
+            if isinstance(child, _DEFINITIONS):
+                yield prefix + child.name, child
+            else:
                 waiting.append(child)
+
+
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    for block in _BLOCKS:
+        yield from getattr(node, block, ())
+
+
+def _within(node: ast.AST) -> int:
+    """Return the lines of the bodies of functions that stand in another, in classes in it too."""
+    lines = 0
+    for _, inner in _defined(node, ""):
+        lines |= _within(inner) if isinstance(inner, ast.ClassDef) else _lines(_first(inner.body[0]), _last(inner))
+    return lines
 
 
 def _first(node: ast.stmt) -> int:
     """Return the first line of a statement, its decorators included."""
     decorators: list[ast.expr] = getattr(node, "decorator_list", [])
     return min([node.lineno, *(decorator.lineno for decorator in decorators)])
+
+
+def _last(node: ast.stmt) -> int:
+    return node.end_lineno or node.lineno
 
 
 def _lines(first: int, last: int) -> int:
