@@ -147,7 +147,7 @@ def test_an_error_says_where_the_value_stands(project, more, start):
 
 
 def test_a_setting_that_does_not_exist(project):
-    with pytest.raises(ConfigError, match=r"tool\.tracetriage\.keep_run: no such setting; there are components, dir, history,"):
+    with pytest.raises(ConfigError, match=r"tool\.tracetriage\.keep_run: no such setting; there are components, coverage,"):
         project("keep_run = 3")
 
 

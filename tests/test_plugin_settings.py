@@ -73,7 +73,7 @@ def test_an_absolute_folder(tmp_path):
             {"pyproject.toml": "[tool.tracetriage]\nkeep_run = 3\n"},
             {},
             [],
-            "pyproject.toml: tool.tracetriage.keep_run: no such setting; there are components, dir, history,",
+            "pyproject.toml: tool.tracetriage.keep_run: no such setting; there are components, coverage, dir, history,",
         ),
         ({"pyproject.toml": "[tool]\ntracetriage = 1\n"}, {}, [], "pyproject.toml: tool.tracetriage = 1: expected a table"),
         (

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.capture.coverage import BORROWED_SUFFIX, CONTEXT, DATA_SUFFIX, FOLDER, TROUBLE_SUFFIX, USES_SUFFIX
+from pytest_tracetriage.capture.contexts import DATA_SUFFIX, USES_SUFFIX
+from pytest_tracetriage.capture.coverage import BORROWED_SUFFIX, CONTEXT, FOLDER, TROUBLE_SUFFIX
 from pytest_tracetriage.collect.functions import bodies_of
 from pytest_tracetriage.collect.opening import lines, open_source
 from pytest_tracetriage.config import find_rootdir

@@ -252,7 +252,7 @@ def test_what_a_dead_worker_has_run_is_kept(tmp_path):
     suite = Suite(
         tmp_path,
         app=APP,
-        conftest="import pytest_tracetriage.capture.coverage as c\nc.EVERY = 0.0\n" + WIDE.replace("\n    ", "\n"),
+        conftest="import pytest_tracetriage.capture.contexts as c\nc.EVERY = 0.0\n" + WIDE.replace("\n    ", "\n"),
         test_a="""
             import app, os, signal, pytest
             @pytest.mark.parametrize("n", range(10))
@@ -492,7 +492,7 @@ def test_a_run_that_is_killed_leaves_no_secret_either(tmp_path):
     suite = Suite(
         tmp_path,
         app=APP,
-        conftest="import pytest_tracetriage.capture.coverage as c\nc.EVERY = 0.0\n",
+        conftest="import pytest_tracetriage.capture.contexts as c\nc.EVERY = 0.0\n",
         test_a=f"""
             import app, os, pytest
             @pytest.mark.parametrize("word", ["{secret}", "last"])
