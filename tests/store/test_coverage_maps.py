@@ -8,7 +8,7 @@ import subprocess
 
 import msgspec
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from remembered import ids, item, open_at
 
@@ -20,6 +20,7 @@ from pytest_tracetriage.store.history.history import open_history
 from pytest_tracetriage.store.runs import StoreError
 
 DAY = 86_400
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 TEXTS = st.text(max_size=5)
 
 
@@ -61,12 +62,14 @@ def said(coverage):
     }
 
 
+@UNTIMED
 @given(maps())
 def test_a_map_comes_back_as_it_was(coverage):
     assert decode(encode(coverage)) == coverage
     assert encode(coverage) == encode(decode(encode(coverage)))
 
 
+@UNTIMED
 @given(maps(st.sampled_from("abcdefghijkl")), maps(st.sampled_from("abcdefghijkl")), maps())
 def test_maps_merge_in_any_order(one, two, three):
     assert merge_maps([one, two]) == merge_maps([two, one])
@@ -197,6 +200,7 @@ def test_damaged_maps_are_refused():
             decode(broken)
 
 
+@UNTIMED
 @given(st.data())
 def test_hostile_columns_are_refused_or_a_sound_map(data):
     columns = msgspec.msgpack.decode(lzma.decompress(encode(big(16))[len(MAGIC) :]))
