@@ -11,10 +11,11 @@ import pytest
 
 from pytest_tracetriage.config import INI_OPTIONS, ConfigError, load
 from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key, redact_by
-from pytest_tracetriage.store.runs import StoreError, new_run_id, prepare_folder, read_analysis, run_folders
+from pytest_tracetriage.store.runs import StoreError, new_run_id, prepare_folder, read_analysis, read_patterns, run_folders
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Sequence
 
     from pytest_tracetriage.capture.recorder import Recorder
     from pytest_tracetriage.capture.session import Accounted
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.capture.spans.weave_local import LocalWeave
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
+    from pytest_tracetriage.model.diagnosis import Pattern
     from pytest_tracetriage.model.run import Totals
     from pytest_tracetriage.origin import Project
 
@@ -166,7 +168,12 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     tell = cloud.tell_run if cloud is not None else None
     session = RunSession(config, settings, redactor, run_folder, recorder, analyse, remembering, _account, tell)
     config.pluginmanager.register(session, "tracetriage-session")
-    config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE), "tracetriage-summary")
+
+    def patterns() -> Sequence[Pattern]:
+        kept = read_patterns(settings.folder)
+        return kept.patterns if kept is not None else ()
+
+    config.pluginmanager.register(TerminalSummary(session, SIGNATURE_ATTRIBUTE, patterns), "tracetriage-summary")
 
 
 def _watch_coverage(config: pytest.Config, recorder: Recorder, redactor: Redactor, run_folder: Path, worker: str) -> None:

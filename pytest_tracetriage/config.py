@@ -74,6 +74,9 @@ class Settings:
     pytest: tuple[str, ...] = ()
     prepare: tuple[str, ...] = ()
     coverage: bool = False
+    pattern_window: int = 7
+    pattern_min_frequency: float = 0.005
+    pattern_top: int = 10
 
 
 def _text(value: object) -> str:
@@ -90,6 +93,16 @@ def _count(value: object) -> int:
     if number < 1 or isinstance(value, bool):
         raise ValueError("a whole number of 1 or more")
     return number
+
+
+def _share(value: object) -> float:
+    try:
+        share = float(str(value))
+    except ValueError:
+        share = -1.0
+    if not 0 <= share < 1 or isinstance(value, bool):
+        raise ValueError("a number from 0 up to, not including, 1")
+    return share
 
 
 def _switch(value: object) -> bool:
@@ -201,6 +214,9 @@ OPTIONS = (
         "prepare", (), _command, "a command that builds what git ignores, run once in a worktree before tests are run there"
     ),
     Option("coverage", False, _switch, "whether a recorded run keeps which lines each test ran"),
+    Option("pattern_window", 7, _count, "days that patterns, cost sinks and the like are told of"),
+    Option("pattern_min_frequency", 0.005, _share, "share of attempts below which what fails is not told as a pattern"),
+    Option("pattern_top", 10, _count, "how many patterns, cost sinks and the like of each kind are told"),
     Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables"),
 )
 INI_OPTIONS = tuple(option for option in OPTIONS if option.name != "rules")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -12,6 +13,7 @@ from pytest_tracetriage.collect.presence import holds_spans
 from pytest_tracetriage.collect.spans import node_ids, read_spans
 from pytest_tracetriage.collect.totals import pass_rate
 from pytest_tracetriage.model.analysis import Problem
+from pytest_tracetriage.model.history import TestSpent
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import FAILING, Metric
 from pytest_tracetriage.triage.figures import Figures
@@ -19,10 +21,13 @@ from pytest_tracetriage.triage.prices import INSTALL, Prices
 from pytest_tracetriage.triage.spending import Account, Calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from pytest_tracetriage.model.run import Figure, Run, Spent
+
+NAMED = 20
+"""Tests whose spending a history keeps by name, of each run."""
 
 
 @dataclass(frozen=True)
@@ -77,3 +82,26 @@ def with_account(folder: Path, run: Run) -> Run:
     found = accounts_of([folder])
     metrics = dict(sorted({**found.metrics, **pass_rate(totals)}.items()))
     return msgspec.structs.replace(run, totals=totals, metrics=metrics, spent=found.spent)
+
+
+def test_spending(tests: Mapping[str, Account]) -> tuple[TestSpent, ...]:
+    """Return what the costliest tests of a run have spent, and the rest as one, for the history. `tests` are by node id."""
+    found = [_spent(nodeid, account.spent()) for nodeid, account in sorted(tests.items())]
+    found.sort(key=lambda test: (-(test.cost or 0.0), -test.tokens, test.nodeid))
+    rest = found[NAMED:]
+    if rest:
+        costs = [test.cost for test in rest]
+        cost = None if None in costs else math.fsum(cost for cost in costs if cost is not None)
+        found[NAMED:] = [TestSpent("", sum(test.calls for test in rest), sum(test.tokens for test in rest), cost)]
+    return tuple(found)
+
+
+def _spent(nodeid: str, spent: Iterable[Spent]) -> TestSpent:
+    spent = tuple(spent)
+    costs = [each.cost for each in spent]
+    return TestSpent(
+        nodeid,
+        sum(each.usage.requests for each in spent),
+        sum(each.usage.input + each.usage.output for each in spent),
+        None if None in costs else math.fsum(cost for cost in costs if cost is not None),
+    )

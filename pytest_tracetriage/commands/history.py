@@ -12,11 +12,13 @@ import msgspec
 from pytest_tracetriage.commands.grouping import group_of, run_folders_in
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
 from pytest_tracetriage.commands.past import open_place
+from pytest_tracetriage.commands.patterns import PAST, found_patterns, keep_patterns
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.remembering import remember_maps
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.model.history import Overview
 from pytest_tracetriage.report.history import cluster_lines, overview_lines
+from pytest_tracetriage.report.patterns import pattern_lines
 from pytest_tracetriage.report.text import plural
 from pytest_tracetriage.store.history.errors import extra
 from pytest_tracetriage.store.runs import run_folders
@@ -33,7 +35,7 @@ DAY = 86_400
 @click.group("history", invoke_without_command=True)
 @click.option("--history", "location", metavar="LOCATION", help="where it lies (default: the setting `history`)")
 @click.option("--branch", metavar="BRANCH", help="only runs of this branch, without pull requests")
-@click.option("--days", metavar="N", type=click.IntRange(min=1), default=90, show_default=True, help="how far back")
+@click.option("--days", metavar="N", type=click.IntRange(min=1), default=PAST, show_default=True, help="how far back")
 @click.option("--limit", metavar="N", type=click.IntRange(min=1), default=10, show_default=True, help="rows of each table")
 @click.option("--cluster", metavar="CLUSTER", help="every run of one cluster")
 @click.option("--format", "style", type=click.Choice(["terminal", "json"]), default="terminal", show_default=True)
@@ -65,6 +67,7 @@ def command(
         rates=tuple(store.pass_rate(branch, since)),
         slow=tuple(store.slow_tests(limit, since, branch)),
         flaky=tuple(store.flaky_tests(limit, since)),
+        patterns=found_patterns(store, settings, branch, past=days),
     )
     return _shown(store, msgspec.json.encode(asked), overview_lines(asked, width(), limit), style)
 
@@ -81,6 +84,29 @@ def _tell(store: Store) -> None:
         click.echo(f"tracetriage: {problem}", err=True)
 
 
+@command.command("patterns", short_help="what is flaky, comes back, or costs most")
+@click.option("--branch", metavar="BRANCH", help="only runs of this branch, without pull requests")
+@click.option("--days", metavar="N", type=click.IntRange(min=1), help="the window (default: the setting `pattern_window`)")
+@click.option("--top", metavar="N", type=click.IntRange(min=1), help="so many of each kind (default: `pattern_top`)")
+@click.option("--format", "style", type=click.Choice(["terminal", "json", "markdown"]), default="terminal", show_default=True)
+@click.pass_obj
+def patterns(store: Store, branch: str | None, days: int | None, top: int | None, style: str) -> int:
+    """Show patterns: what is flaky, fails again and again, came back, is fixed to and fro; and what costs most.
+
+    What happened within the window is told; how often something fails is judged by the last 90 days.
+    """
+    settings = open_project()
+    extra("duckdb")
+    found = found_patterns(store, settings, branch, days or 0, top or 0)
+    if style == "markdown":
+        from pytest_tracetriage.report.markdown import patterns_markdown  # noqa: PLC0415
+
+        emit(patterns_markdown(found, settings.folder / "policy" / "templates"), None)
+        _tell(store)
+        return 0
+    return _shown(store, msgspec.json.encode(found), pattern_lines(found, width()), style)
+
+
 @command.command("add", short_help="add runs, or the latest one")
 @click.argument("sources", nargs=-1, metavar="[SOURCE]…", type=click.Path(path_type=Path, exists=True))
 @click.option("--base", metavar="BRANCH", default="", help="the branch to compare with (default: the one the runs name)")
@@ -94,6 +120,8 @@ def add(store: Store, sources: tuple[Path, ...], base: str) -> int:
     reviewed = review_group(settings, group_of(folders), store, None, load_extensions(settings), base)
     done = store.add(reviewed.condensed)
     remember_maps(store, folders, reviewed.condensed)
+    if done.added:
+        keep_patterns(store, settings, reviewed.condensed)
     known = f", {len(done.present)} were there already" if done.present else ""
     click.echo(f"added {plural(len(done.added), 'run')} ({done.bytes:,} bytes){known}")
     _tell(store)

@@ -20,6 +20,7 @@ from pytest_tracetriage.commands.channels import Faults, Wanted, remember, tell
 from pytest_tracetriage.commands.event import Event, read_event
 from pytest_tracetriage.commands.grouping import group_of, worst_exit
 from pytest_tracetriage.commands.past import github_token, open_past
+from pytest_tracetriage.commands.patterns import with_patterns
 from pytest_tracetriage.commands.pipeline import BESIDE
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
@@ -101,6 +102,8 @@ def command(
         reviewed = _reviewed(settings, group, past, event, base, faults)
         failing = reason_to_fail(reviewed.review, fail_on, suite_exit)
         review = msgspec.structs.replace(reviewed.review, failed=unexplained(reviewed.review, suite_exit))
+        with faults.caught("patterns could not be looked for"):
+            review = with_patterns(review, past, settings)
         problems = [problem for problem in review.analysis.problems if problem not in group.problems]
         for problem in problems:
             if problem.file == BESIDE:

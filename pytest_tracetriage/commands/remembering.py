@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pytest_tracetriage.commands.grouping import group_of
 from pytest_tracetriage.commands.past import open_place
+from pytest_tracetriage.commands.patterns import keep_patterns
 from pytest_tracetriage.commands.reviewing import review_group
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ def remember_run(settings: Settings, folder: Path, hooks: Any) -> str:
         condensed = review_group(settings, group_of([folder]), history, None, hooks).condensed
         history.add(condensed)
         remember_maps(history, [folder], condensed)
+        keep_patterns(history, settings, condensed)
     except Exception as error:
         return f"the run was not added to the history: {error}"
     return ""

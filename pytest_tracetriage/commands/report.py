@@ -11,6 +11,7 @@ import msgspec
 from pytest_tracetriage.commands.grouping import group_of, run_folders_in
 from pytest_tracetriage.commands.output import emit, terminal_text
 from pytest_tracetriage.commands.past import open_past
+from pytest_tracetriage.commands.patterns import with_patterns
 from pytest_tracetriage.commands.pipeline import BESIDE
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
@@ -43,7 +44,7 @@ def command(sources: tuple[Path, ...], style: str, base: str, history: str | Non
         where = f"in {', '.join(map(str, sources))}" if sources else f"in {settings.folder}: run `pytest --tracetriage` first"
         raise click.UsageError(f"no run {where}")
     past = open_past(settings, history)
-    review = review_group(settings, group_of(folders), past, None, hooks, base).review
+    review = with_patterns(review_group(settings, group_of(folders), past, None, hooks, base).review, past, settings)
     emit(rendered(review, style, settings, output), output)
     for problem in [problem for problem in review.analysis.problems if problem.file != BESIDE][:20]:
         click.echo(f"tracetriage: {problem.file}: {problem.message}", err=True)

@@ -11,6 +11,7 @@ import msgspec
 from pytest_tracetriage.capture.context import git
 from pytest_tracetriage.collect import condense
 from pytest_tracetriage.commands import pipeline
+from pytest_tracetriage.commands.accounts import accounts_of, test_spending
 from pytest_tracetriage.commands.grouping import legs, missing_legs, workflow_run
 from pytest_tracetriage.commands.project import given, read_history
 from pytest_tracetriage.model.analysis import Source
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.commands.grouping import Group
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster
-    from pytest_tracetriage.model.history import Baseline, Seen, TestRecord
+    from pytest_tracetriage.model.history import Baseline, Seen, TestRecord, TestSpent
     from pytest_tracetriage.model.run import Run
     from pytest_tracetriage.store.history.history import History
     from pytest_tracetriage.triage.analyze import Given
@@ -89,7 +90,10 @@ def review_group(
         found = msgspec.structs.replace(found, totals=totals)
     retried = _retried(group, tests, past.told)
     sets = {id(cluster): frozenset(cluster.tests) for cluster in (*found.clusters, *retried)}
-    condensed = tuple(_condensed(run, tests[run.id], found, retried, sets) for _, run in group.runs)
+    condensed = tuple(
+        _condensed(run, tests[run.id], found, retried, sets, test_spending(accounts_of([folder]).tests))
+        for folder, run in group.runs
+    )
     asked = {cluster.id: cluster.tests for cluster in (*found.clusters, *retried)}
     if history is not None and asked:
         evidence, frequencies = history.evidence(asked, condensed), history.frequencies(asked)
@@ -187,6 +191,7 @@ def _condensed(
     found: Analysis,
     retried: Sequence[Cluster],
     sets: Mapping[int, frozenset[str]],
+    spent: tuple[TestSpent, ...],
 ) -> Condensed:
     """Return a run as the history keeps it: the group's clusters, each with those of its tests that this run saw.
 
@@ -206,7 +211,8 @@ def _condensed(
         if ended or passed:
             ended |= set(before.tests) if before is not None and before.cluster.seen != "fixed" else set()
             records[cluster.id] = ClusterRecord(run.id, _kept(cluster), tuple(sorted(ended)), tuple(sorted(passed)))
-    return Condensed(condense.run_record(run), tuple(tests), tuple(records[identity] for identity in sorted(records)))
+    record = msgspec.structs.replace(condense.run_record(run), spent=spent)
+    return Condensed(record, tuple(tests), tuple(records[identity] for identity in sorted(records)))
 
 
 def _kept(cluster: Cluster) -> Cluster:

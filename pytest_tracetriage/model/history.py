@@ -5,7 +5,20 @@ from typing import Literal, Protocol
 from msgspec import Struct
 
 from pytest_tracetriage.model.analysis import Cluster
+from pytest_tracetriage.model.diagnosis import Patterns
 from pytest_tracetriage.model.run import Totals
+
+
+class TestSpent(Struct, frozen=True):
+    """What the calls of one test to models took in one run. `cost` is US dollars, None where a call has no price."""
+
+    __test__ = False
+
+    nodeid: str
+    """"" for all tests of the run that are not named."""
+    calls: int
+    tokens: int
+    cost: float | None = None
 
 
 class RunRecord(Struct, frozen=True):
@@ -35,6 +48,8 @@ class RunRecord(Struct, frozen=True):
     """A hash of Python, platform, leg and installed packages: what two runs must share before a difference means flaky."""
     exit_status: int = -1
     metrics: dict[str, float] = {}
+    spent: tuple[TestSpent, ...] = ()
+    """The tests whose calls to models cost most, and the rest as one."""
 
 
 class TestRecord(Struct, frozen=True):
@@ -176,6 +191,7 @@ class Overview(Struct, frozen=True):
     rates: tuple[Rate, ...]
     slow: tuple[SlowTest, ...]
     flaky: tuple[FlakyTest, ...]
+    patterns: Patterns | None = None
 
 
 class Location(Protocol):

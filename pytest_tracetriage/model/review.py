@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from pytest_tracetriage.model.analysis import Analysis, Cluster
+from pytest_tracetriage.model.diagnosis import Pattern
 from pytest_tracetriage.model.history import Baseline
 from pytest_tracetriage.model.run import Figure, Spent, Totals
 
@@ -52,5 +53,7 @@ class Review(Struct, frozen=True):
     """What their calls to models took."""
     failed: str = ""
     """How the suite failed by something that its tests do not show: `the suite ended with exit status 4`."""
+    patterns: tuple[Pattern, ...] = ()
+    """What the history says of its causes, and of their tests, over time."""
     notes: tuple[str, ...] = ()
     """What could not be established, a line each: `the history could not be read: ...`."""

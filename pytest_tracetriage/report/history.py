@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.run import PASS_RATE
 from pytest_tracetriage.report.intervals import percent
+from pytest_tracetriage.report.patterns import pattern_lines
 from pytest_tracetriage.report.spent import number_text
 from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten
 
@@ -25,7 +26,7 @@ _LAST = 34  # columns of the longest of these words and of thousands of tests
 
 
 def overview_lines(asked: Overview, width: int, limit: int) -> list[Line]:
-    """Return the latest runs, their clusters, the pass rate, slow and flaky tests, at most `limit` rows each."""
+    """Return the latest runs, their clusters, the pass rate, slow and flaky tests, patterns, at most `limit` rows each."""
     where = f" of {printable(asked.branch)}" if asked.branch else ""
     if not asked.runs:
         hint = "" if where else "; `tracetriage history add` adds the latest"
@@ -35,7 +36,8 @@ def overview_lines(asked: Overview, width: int, limit: int) -> list[Line]:
     lines += _pass_rate(asked.rates, width)
     lines += _metrics(asked.runs, width, limit)
     lines += _slow(asked.slow[:limit], width)
-    return lines + _flaky(asked.flaky[:limit], width)
+    lines += _flaky(asked.flaky[:limit], width)
+    return lines + pattern_lines(asked.patterns, width, limit) if asked.patterns is not None else lines
 
 
 def _day(seconds: float) -> str:

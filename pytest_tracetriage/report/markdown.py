@@ -1,9 +1,10 @@
-"""An analysis as Markdown: Root causes, Code changes, Skills upgraded, Validation; what has nothing to say is left out."""
+"""An analysis, and patterns over time, as Markdown; what has nothing to say is left out."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.report.patterns import ISSUES, NAME, evidence_text, listed
 from pytest_tracetriage.report.templates import render
 from pytest_tracetriage.report.terminal import (
     causes,
@@ -14,13 +15,14 @@ from pytest_tracetriage.report.terminal import (
     rerun_command,
     state_of,
 )
-from pytest_tracetriage.report.text import short_ids, unit
+from pytest_tracetriage.report.text import short_ids, shorten, unit
 from pytest_tracetriage.report.traceback import render_short
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tracetriage.model.analysis import Analysis, Cluster
+    from pytest_tracetriage.model.diagnosis import Issue, Patterns
 
 DETAILED = 20
 LISTED = 20
@@ -47,6 +49,33 @@ def analysis_markdown(analysis: Analysis, overrides: Path | None = None) -> str:
         },
         overrides,
     )
+
+
+def patterns_markdown(found: Patterns, overrides: Path | None = None) -> str:
+    """Return patterns and issues as Markdown."""
+    return render(
+        "patterns.md.j2",
+        {
+            "window": found.window,
+            "patterns": [
+                {
+                    **listed(pattern),
+                    "evidence": [evidence_text(point.commit, point.run) for point in pattern.evidence],
+                    "more": pattern.points - len(pattern.evidence),
+                }
+                for pattern in found.patterns
+            ],
+            "issues": [
+                (name, [_issue(issue) for issue in found.issues if issue.kind == kind]) for kind, name in ISSUES.items()
+            ],
+            "notes": found.notes,
+        },
+        overrides,
+    )
+
+
+def _issue(issue: Issue) -> dict[str, str]:
+    return {"id": issue.id, "name": shorten(issue.subject, NAME), "words": issue.words}
 
 
 def _cause(cluster: Cluster, names: dict[str, str], component: str) -> dict[str, object]:

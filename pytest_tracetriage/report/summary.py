@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Callable, Generator, Sequence
 
     from pytest_tracetriage.model.analysis import Analysis, Cluster
+    from pytest_tracetriage.model.diagnosis import Pattern
     from pytest_tracetriage.report.text import Line
 
 _REPEATED = "same failure as "
@@ -19,12 +20,13 @@ _STYLES = {"red", "green", "yellow", "cyan", "bold", "dim"}
 class TerminalSummary:
     """Hooks around pytest's own summary, about a `session`'s `analysis`, `accounted` and `warning()`.
 
-    `attribute` marks reports of which only a pointer was rendered.
+    `attribute` marks reports of which only a pointer was rendered; `patterns` returns what the history last said.
     """
 
-    def __init__(self, session: Any, attribute: str) -> None:
+    def __init__(self, session: Any, attribute: str, patterns: Callable[[], Sequence[Pattern]]) -> None:
         self._session = session
         self._attribute = attribute
+        self._patterns = patterns
         self._seen: set[str] = set()
         self._kept: dict[str, list[Any]] = {}
         self._headline: Any = None
@@ -123,7 +125,7 @@ class TerminalSummary:
             else:
                 terminalreporter.write_line(title)
             if analysis.clusters:
-                for line in terminal.body(analysis, writer.fullwidth, verbosity):
+                for line in terminal.body(analysis, writer.fullwidth, verbosity, patterns=self._patterns()):
                     _write(writer, line)
         if accounted is not None and accounted.spent and not quiet:
             from pytest_tracetriage.report.spent import spent_text  # noqa: PLC0415

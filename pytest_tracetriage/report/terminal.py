@@ -5,12 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.report.patterns import brief
 from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten, unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Analysis, Cluster
+    from pytest_tracetriage.model.diagnosis import Pattern
 
 BLOCKS = 5
 TAIL = 15
@@ -53,10 +55,12 @@ def causes(analysis: Analysis) -> list[Cluster]:
     return [cluster for cluster in analysis.clusters if cluster.seen != "fixed" and cluster.category != _INTERRUPTED]
 
 
-def body(analysis: Analysis, width: int, verbosity: int = 0, command: str = "pytest") -> list[Line]:
+def body(
+    analysis: Analysis, width: int, verbosity: int = 0, command: str = "pytest", patterns: Sequence[Pattern] = ()
+) -> list[Line]:
     """Return the lines under the headline for a terminal of `width` characters.
 
-    Below 0, `verbosity` gives one line a cause; above 0, the evidence that joined each.
+    Below 0, `verbosity` gives one line a cause; above 0, the evidence that joined each. `patterns` are of earlier runs.
     """
     names = short_ids(cluster.id for cluster in analysis.clusters)
     components = components_by_test(analysis)
@@ -70,7 +74,7 @@ def body(analysis: Analysis, width: int, verbosity: int = 0, command: str = "pyt
             lines.append(((bucket.name, "bold"),))
         for cluster in members:
             shown.add(cluster.id)
-            lines += _block(cluster, names, width, verbosity, component_of(cluster, components))
+            lines += _block(cluster, names, width, verbosity, component_of(cluster, components), patterns)
     rest = [cluster for cluster in analysis.clusters if cluster.id not in shown and cluster.category != _INTERRUPTED]
     if rest and shown:
         lines.append((("more", "bold"),))
@@ -132,12 +136,16 @@ def component_of(cluster: Cluster, components: Mapping[str, set[str]]) -> str:
     return shorten(" ".join(found.pop()[: 4 * COMPONENT].split()), COMPONENT) if len(found) == 1 else ""
 
 
-def _block(cluster: Cluster, names: dict[str, str], width: int, verbosity: int, component: str) -> list[Line]:
+def _block(
+    cluster: Cluster, names: dict[str, str], width: int, verbosity: int, component: str, patterns: Sequence[Pattern]
+) -> list[Line]:
     indent = " " * (len(names[cluster.id]) + 4)
     lines = [_title(cluster, names, width)]
     parts = [place_of(cluster), f"component {component}" if component else ""]
     if cluster.muted or cluster.seen == "known":
         parts.append(state_of(cluster))
+    if patterns:
+        parts.append(brief(cluster, patterns, flaky=False))
     files = {test.partition("::")[0] for test in cluster.tests}
     if len(files) > 1:
         parts.append(plural(len(files), "test file"))

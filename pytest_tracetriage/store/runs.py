@@ -18,6 +18,8 @@ from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pytest_tracetriage.model.diagnosis import Patterns
+
 RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 T = TypeVar("T")
 
@@ -92,6 +94,21 @@ def read_analysis(folder: Path) -> Analysis:
             f"{folder / 'analysis.json'}: schema {analysis.schema!r} is not {ANALYSIS_SCHEMA!r}, which this version reads"
         )
     return analysis
+
+
+def write_patterns(folder: Path, found: Patterns) -> None:
+    """Keep in TraceTriage's folder what the history last said, so that the end of a pytest run need not ask it. Raises OSError."""
+    write_atomically(folder / "patterns.json", msgspec.json.encode(found) + b"\n")
+
+
+def read_patterns(folder: Path) -> Patterns | None:
+    """Return what the history last said of patterns, None where nothing usable was kept."""
+    from pytest_tracetriage.model.diagnosis import Patterns  # noqa: PLC0415 - a green run never comes here
+
+    try:
+        return _read(folder / "patterns.json", Patterns)
+    except StoreError:
+        return None
 
 
 def _read(path: Path, kind: type[T]) -> T:

@@ -15,6 +15,7 @@ from pytest_tracetriage.report.github.rows import detail, row
 from pytest_tracetriage.report.github.standing import SHOWN, Cause, stand
 from pytest_tracetriage.report.github.step import next_step
 from pytest_tracetriage.report.intervals import percent
+from pytest_tracetriage.report.patterns import listed
 from pytest_tracetriage.report.spent import figure_text, money, spent_text
 from pytest_tracetriage.report.text import plural, shorten, unit
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 BAR = 20
 _NOTES, _LEGS, _FIXED = 10, 100, 20
-_METRICS, _MODELS = 30, 20
+_METRICS, _MODELS, _PATTERNS = 30, 20, 10
 
 
 class Size(Struct, frozen=True):
@@ -121,6 +122,8 @@ def _frame(review: Review, causes: Sequence[Cause]) -> dict[str, Any]:
         "spent": [_spent(each) for each in review.spent[:_MODELS]],
         "more_models": max(0, len(review.spent) - _MODELS),
         "llm": spent_text(review.spent) if review.spent else "",
+        "patterns": [listed(pattern) for pattern in review.patterns[:_PATTERNS]],
+        "more_patterns": max(0, len(review.patterns) - _PATTERNS),
         "fixed": [{"name": bounded(cluster).name, "tests": len(cluster.tests)} for cluster in fixed[:_FIXED]],
         "more_fixed": max(0, len(fixed) - _FIXED),
     }

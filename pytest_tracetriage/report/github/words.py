@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.report.intervals import percent, wilson
+from pytest_tracetriage.report.patterns import brief
 from pytest_tracetriage.report.text import code_span, markdown, plural, shorten
 
 if TYPE_CHECKING:
@@ -84,6 +85,8 @@ def history(cause: Cause, review: Review, quote: Quote) -> str:
             parts[-1] += f", since {quote(short_commit(cluster.since))}"
     elif cause.standing == "failing":
         parts.append("nothing to compare with")
+    if told := brief(cluster, review.patterns, flaky=cause.standing == "flaky"):
+        parts.append(told)
     return ", ".join(parts)
 
 

@@ -8,6 +8,7 @@ from msgspec import Struct
 
 from pytest_tracetriage.store.history import clusters, maps, queries
 from pytest_tracetriage.store.history import compact as packing
+from pytest_tracetriage.store.history import costs as accounts
 from pytest_tracetriage.store.history import evidence as flaky
 from pytest_tracetriage.store.history.errors import HistoryError
 from pytest_tracetriage.store.history.pieces import pieces_of
@@ -15,12 +16,14 @@ from pytest_tracetriage.store.history.reading import Reader
 from pytest_tracetriage.store.history.session import session
 from pytest_tracetriage.store.history.tables import encode, run_key
 from pytest_tracetriage.store.runs import StoreError
+from pytest_tracetriage.store.history.trails import trails
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Frequency
     from pytest_tracetriage.model.coverage import CoverageMap
+    from pytest_tracetriage.model.diagnosis import Costs, Trails
     from pytest_tracetriage.model.history import (
         Baseline,
         ClusterHistory,
@@ -191,6 +194,14 @@ class History:
     def flaky_tests(self, limit: int = 10, since: float = 0.0) -> list[FlakyTest]:
         """Return tests that failed and passed on one clean commit and environment; those on the most commits first."""
         return self._reader.ask(lambda view: queries.flaky_tests(view, limit, since))
+
+    def trails(self, branch: str | None = None, since: float = 0.0) -> Trails:
+        """Return what became of each test that ever failed, and of each cluster, commit by commit."""
+        return self._reader.ask(lambda view: trails(view, branch, since))
+
+    def costs(self, branch: str | None = None, since: float = 0.0, limit: int = 10) -> Costs:
+        """Return what tests took (time, attempts, tokens, money) and how they failed, at most `limit` of each."""
+        return self._reader.ask(lambda view: accounts.costs(view, branch, since, limit))
 
 
 def _present(view: View, wanted: Collection[str]) -> set[str]:

@@ -1,0 +1,1 @@
+"""Diagnosis: whether a failure is real, where it comes from, since when."""
