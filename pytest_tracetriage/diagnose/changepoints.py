@@ -115,6 +115,8 @@ _State = tuple[list[float], list[float], list[float]]
 
 def segments(points: Sequence[Point], rates: Rates = PRIOR) -> tuple[Segment, ...]:
     """Return the most likely regime of each point, joined to segments, oldest first; () without a point."""
+    if not points:
+        return ()
     blocks = _blocks(points)
     kinds = _marginals(blocks, rates)
     found: list[Segment] = []
@@ -269,17 +271,23 @@ def _backward(steps: Sequence[_Step], scales: Sequence[float]) -> list[_State]:
 
 
 def _marginals(blocks: Sequence[_Block], rates: Rates) -> list[dict[Kind, float]]:
-    """Return how likely each regime is in each block, given all blocks."""
+    """Return how likely each regime is in each block, given all blocks. Passes are flaky where the rate held all through them."""
     steps = _steps(blocks, rates)
     states, scales = _forward(steps, rates)
     found: list[dict[Kind, float]] = []
-    for state, ahead in zip(states, _backward(steps, scales), strict=True):
-        never, broken, fixed = (
-            [a * b for a, b in zip(one, other, strict=True)] for one, other in zip(state, ahead, strict=True)
-        )
-        sound, rest = never[0] + fixed[0], sum(never[1:]) + sum(fixed[1:])
-        whole = sound + rest + sum(broken) or 1.0
-        found.append({"sound": sound / whole, "flaky": rest / whole, "broken": sum(broken) / whole})
+    before = _beginning(rates)
+    for block, step, scale, state, ahead in zip(blocks, steps, scales, states, _backward(steps, scales), strict=True):
+        broken = sum(map(mul, state[1], ahead[1]))
+        if block.count == 1:
+            flaky = sum(map(mul, state[0][1:], ahead[0][1:])) + sum(map(mul, state[2][1:], ahead[2][1:]))
+        else:
+            held = zip(*before, step.likely, step.hold, ahead[0], ahead[2], strict=True)
+            flaky = sum(
+                never * step.stays * hold * first + (fixed * step.keeps * hold + was * step.mends * likely) * later
+                for never, was, fixed, likely, hold, first, later in list(held)[1:]
+            ) / scale  # fmt: skip
+        found.append({"sound": max(0.0, 1 - flaky - broken), "flaky": flaky, "broken": broken})
+        before = state
     return found
 
 

@@ -100,11 +100,11 @@ def _pattern(pattern: Pattern, width: int) -> list[Line]:
     name = shorten(printable(short + pattern.name), max(20, width - len(left) - len(confidence)))
     points = [evidence_text(point.commit, point.run) for point in pattern.evidence[-_POINTS:]]
     more = f" and {pattern.points - len(points)} more" if pattern.points > len(points) else ""
-    told = "; ".join(part for part in (pattern.words, _since(pattern)) if part)
+    began = "; ".join(part for part in (_since(pattern), f"failed at {', '.join(points)}{more}") if part)
     return [
         ((left, _STYLES.get(pattern.kind, "cyan")), (confidence, ""), (name, "")),
-        *_under(told, width),
-        *_under(f"failed at {', '.join(points)}{more}", width),
+        *_under(pattern.words, width),
+        *_under(began, width),
     ]
 
 

@@ -8,6 +8,7 @@ from base64 import b32encode
 from msgspec.structs import replace
 
 from pytest_tracetriage.model.analysis import Analysis, Bucket, Cluster, Exemplar, Frequency, Signature, Suspect, Why
+from pytest_tracetriage.model.diagnosis import EvidencePoint, Pattern, Share
 from pytest_tracetriage.model.history import Baseline
 from pytest_tracetriage.model.review import Leg, Review
 from pytest_tracetriage.model.run import Totals
@@ -66,6 +67,26 @@ def cause(name, place, count, seen="new", **fields):
         status="real",
     )
     return replace(base, **fields)
+
+
+def pattern(name, of="test", kind="FLAKY", subject=None, words="fails 14 % [6, 27] of attempts: 6 at 5 commits", **fields):
+    """A pattern whose every text that comes from outside is `name`."""
+    point = EvidencePoint(name, name, 1795148000.0, 1, 1)
+    made = Pattern(
+        kind,
+        f"{kind}-1",
+        of,
+        subject or name,
+        name,
+        0.97,
+        Share(6, 43, 0.14, 0.06, 0.27),
+        (point,),
+        5,
+        point,
+        1795148000.0,
+        words,
+    )
+    return replace(made, **fields)
 
 
 def review(*clusters, retried=(), **fields):

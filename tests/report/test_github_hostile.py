@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from photograph import ALLOWED, VOID, github_html
-from reviews import COMMIT, FILES, MAIN, PAGES, cause, review, shards
+from reviews import COMMIT, FILES, MAIN, PAGES, cause, pattern, review, shards
 from samples import HOSTILE, broke, poisoned
 
 from pytest_tracetriage.model.analysis import Bucket, Frequency, Muted
@@ -107,6 +107,7 @@ def poison(text):
         event=text,
         repository=text,
         workflow=text,
+        patterns=(pattern(text), pattern(text, "cluster", "REGRESSION", subject=dirty.id)),
         notes=(text, f"the history could not be read: {text}"),
         baseline=replace(MAIN, branch=text, commit=text),
         legs=tuple(replace(leg, run=text, job=text, leg=text, python=text, platform=text) for leg in shards(died=(1,))),

@@ -55,5 +55,5 @@ def everything(history):
     return (
         history.runs(limit=10**6), shown, history.seen("main"), history.frequencies(clusters), history.evidence(clusters),
         history.baseline("main"), history.pass_rate(), history.slow_tests(10**6), history.flaky_tests(10**6),
-        [history.cluster_history(one) for one in clusters],
+        [history.cluster_history(one) for one in clusters], history.trails(), history.costs(limit=10**6),
     )  # fmt: skip

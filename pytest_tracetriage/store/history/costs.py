@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 # The middle of a bucket, as `tables.seconds` has it: no time at all is far below the smallest.
 _SECONDS = "(CASE WHEN usual + apart <= -7001 THEN 0 ELSE pow(1.1, usual + apart) END)"
 _TIMED = f"""
-    SELECT nodeid, sum({_SECONDS} * (1 + retried)) AS taken, count(*) FROM tests JOIN runs USING (run)
+    SELECT nodeid, round(sum({_SECONDS} * (1 + retried)), 3) AS taken, count(*) FROM tests JOIN runs USING (run)
     WHERE outcome <> {SKIPPED} GROUP BY nodeid ORDER BY taken DESC, nodeid LIMIT $1
 """  # noqa: S608
 _ALL = f"SELECT coalesce(sum({_SECONDS} * (1 + retried)), 0) FROM tests JOIN runs USING (run) WHERE outcome <> {SKIPPED}"  # noqa: S608
@@ -50,7 +50,7 @@ def costs(view: View, branch: str | None, since: float, limit: int) -> Costs:
     return Costs(
         runs=len(chosen),
         groups=len(set(places.values())),
-        seconds=float(whole),
+        seconds=round(float(whole), 3),
         timed=tuple(Timed(nodeid, float(taken), runs) for nodeid, taken, runs in timed),
         retried=tuple(Retried(*row) for row in retried),
         modes=tuple(Mode(*row) for row in modes),
