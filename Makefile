@@ -49,10 +49,11 @@ format: $(LINT)  ## let ruff format and repair what it can
 	@$(BIN)/ruff format --quiet .
 	@$(BIN)/ruff check --fix --quiet .
 
-bench: $(TEST)  ## measure overhead, throughput, history, action, spans and coverage, and clustering quality when LABELLED=FOLDER is given
+bench: $(TEST)  ## measure overhead, throughput, history, patterns, action, spans, coverage, and clustering when LABELLED=FOLDER is given
 	@$(BIN)/python benchmarks/overhead.py $(BENCH_ARGS)
 	@$(BIN)/python benchmarks/throughput.py
 	@$(BIN)/python benchmarks/history.py
+	@$(BIN)/python benchmarks/patterns.py
 	@$(BIN)/python benchmarks/action.py
 	@$(BIN)/python benchmarks/spans.py
 	@$(BIN)/python benchmarks/coverage.py

@@ -74,8 +74,8 @@ WORLDS = (
     World("few flaky", flaky=2),
     World("many come back", returns=0.6),
     World("outages x 5", outages=0.05),
-    World("fixed at once, no commit twice", delay=1.0, repeated=0.0, rerun=0.0),
-    World("the same, faults x 4", delay=1.0, repeated=0.0, rerun=0.0, faults=0.28),
+    World("fixed at once and no commit twice", delay=1.0, repeated=0.0, rerun=0.0),
+    World("the same with faults x 4", delay=1.0, repeated=0.0, rerun=0.0, faults=0.28),
     World("flakes with many faces", faces=0.6),
     World("nothing flaky", flaky=0),
 )

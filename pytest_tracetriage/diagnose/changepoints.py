@@ -271,7 +271,7 @@ def _backward(steps: Sequence[_Step], scales: Sequence[float]) -> list[_State]:
 
 
 def _marginals(blocks: Sequence[_Block], rates: Rates) -> list[dict[Kind, float]]:
-    """Return how likely each regime is in each block, given all blocks. Passes are flaky where the rate held all through them."""
+    """Return how likely each regime is in each block, given all. Passes are flaky where the rate held all through them."""
     steps = _steps(blocks, rates)
     states, scales = _forward(steps, rates)
     found: list[dict[Kind, float]] = []
