@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import msgspec
 from tools import add_json_option, measure, table, write_json
 
+from pytest_tracetriage.diagnose.patterns import patterns
 from pytest_tracetriage.model.analysis import Cluster, Signature
 from pytest_tracetriage.model.history import ClusterRecord, Condensed, RunRecord, TestRecord
 from pytest_tracetriage.model.run import Totals
@@ -140,6 +141,8 @@ def questions(tests: int) -> dict[str, Callable[[History], object]]:
         "pass_rate": lambda history: history.pass_rate(),
         "slow_tests": lambda history: history.slow_tests(),
         "flaky_tests": lambda history: history.flaky_tests(),
+        "costs": lambda history: [history.costs()],
+        "patterns": lambda history: list(patterns(history.trails(), 0.0, 0.005, 10)),
     }
 
 

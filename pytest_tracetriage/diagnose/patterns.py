@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pytest_tracetriage.diagnose.changepoints import Point, Rates, Segment, credible, learned, segments
+from pytest_tracetriage.diagnose.changepoints import Point, Segment, credible, learned, segments
 from pytest_tracetriage.model.diagnosis import EvidencePoint, Pattern, Share
 
 if TYPE_CHECKING:
@@ -47,13 +47,18 @@ def patterns(past: Trails, since: float, min_frequency: float, top: int) -> tupl
 
 
 class _Model:
-    """The rates of this history, and the segments of each course of events, worked out once."""
+    """The rates of this history, and the segments of each course of events, worked out once.
+
+    Clusters have rates of their own: what breaks many tests at once is left out of the courses of those.
+    """
 
     def __init__(self, past: Trails) -> None:
         self.past = past
-        self._known: dict[tuple[Point, ...], tuple[Segment, ...]] = {}
-        points = [self.points(trail) for trail in past.tests]
-        self.rates: Rates = learned(points, past.untouched)
+        self._known: dict[tuple[bool, tuple[Point, ...]], tuple[Segment, ...]] = {}
+        self._rates = (
+            learned([self.points(trail) for trail in past.tests], past.untouched),
+            learned([self.points(trail) for trail in past.clusters], past.untouched + len(past.tests)),
+        )
 
     def points(self, trail: Trail) -> tuple[Point, ...]:
         """Return a trail as points; `first` where its line is another than that of the point before."""
@@ -64,11 +69,12 @@ class _Model:
             line = places[place].line
         return tuple(found)
 
-    def segments(self, points: tuple[Point, ...]) -> tuple[Segment, ...]:
-        """Return the segments of these points. Tests that fail together have the same."""
-        known = self._known.get(points)
+    def segments(self, trail: Trail, points: tuple[Point, ...]) -> tuple[Segment, ...]:
+        """Return the segments of these points of a trail. Tests that fail together have the same."""
+        cluster = bool(trail.name)
+        known = self._known.get((cluster, points))
         if known is None:
-            known = self._known[points] = segments(points, self.rates)
+            known = self._known[cluster, points] = segments(points, self._rates[cluster])
         return known
 
 
@@ -77,7 +83,8 @@ def _flaky(model: _Model, trail: Trail, since: float) -> list[Pattern]:
     if sum(trail.passed) + sum(trail.failed) < TRACES:
         return []
     points = model.points(trail)
-    found = [segment for segment in model.segments(points) if segment.kind == "flaky" and segment.fails]
+    parts = model.segments(trail, points)
+    found = [segment for segment in parts if segment.kind == "flaky" and segment.fails]
     if not found:
         return []
     last = found[-1]
@@ -85,7 +92,9 @@ def _flaky(model: _Model, trail: Trail, since: float) -> list[Pattern]:
     sure = _weighed(last.probability, [cause for cause in trail.causes[last.start : last.end] if cause])
     if sure < SURE or telling[-1].time < since:
         return []
-    frequency = _share(last.fails, last.passes)
+    # Of what only just began, or was seen once, its own few attempts say nothing of how often.
+    counted = (last,) if last.fails + last.passes >= TRACES else tuple(part for part in parts if part.kind != "broken")
+    frequency = _share(sum(part.fails for part in counted), sum(part.passes for part in counted))
     both = sum(point.passed > 0 for point in telling)
     where = "there" if len(telling) == 1 else "on each" if both == len(telling) else f"on {both} of them"
     at = f"; it passed {where} too" if both else ""
@@ -104,7 +113,7 @@ def _of_cluster(model: _Model, trail: Trail, since: float) -> list[Pattern]:
     points, places = model.points(trail), model.past.places
     found = _flaky(model, trail, since)
     lines: dict[int, list[Segment]] = {}
-    for segment in model.segments(points):
+    for segment in model.segments(trail, points):
         if segment.kind == "broken":
             lines.setdefault(places[trail.places[segment.start]].line, []).append(segment)
     whole = _share(sum(trail.failed), sum(trail.passed))

@@ -55,6 +55,13 @@ def test_one_that_was_flaky_from_the_beginning_has_no_change():
     assert (pattern.change, pattern.since) == (None, 0.0)
 
 
+def test_what_only_just_began_is_measured_by_all_that_is_known():
+    [young] = found(trails({"test_a": "." * 100 + "x.xx.xxx"}))
+    assert (young.frequency.hits, young.frequency.trials) == (6, 114)
+    [grown] = found(trails({"test_a": "." * 100 + "x.xx.xxx" * 2}))
+    assert (grown.frequency.hits, grown.frequency.trials) == (12, 28)
+
+
 def test_failures_of_ever_other_causes_are_breakages():
     text = CALM + "F" + CALM + "F" + CALM + "F" + CALM
     sure = {causes: found(trails({"a": text}, causes={"a": causes}))[0].confidence for causes in ("AAA", "AAB", "ABC")}
@@ -75,6 +82,7 @@ def test_failures_of_ever_other_causes_are_breakages():
         (CALM + "FFF|FFF" + CALM, {"REPEATED_FAILURE"}),  # on two lines: never fixed on one of them
         (OFTEN, {"FLAKY"}),
         (CALM + "F" + CALM, set()),
+        (CALM * 3 + "|F|" + CALM, set()),  # once, in a pull request
     ],
 )
 def test_clusters(text, expected):
