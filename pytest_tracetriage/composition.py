@@ -138,7 +138,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     if settings.coverage:  # before the recorder, so that hooks of it find the recorder's done
         _watch_coverage(config, recorder, redactor, run_folder, worker)
     config.pluginmanager.register(recorder, "tracetriage-recorder")
-    for watch in (FixtureWatch(recorder), CollectionWatch(recorder), WarningWatch(recorder)):
+    for watch in (FixtureWatch(recorder, recorder.name_of), CollectionWatch(recorder), WarningWatch(recorder)):
         config.pluginmanager.register(watch)
     config.add_cleanup(recorder.close)
     cloud = _weave(config, settings, redactor, recorder, run_folder, worker)

@@ -77,6 +77,8 @@ class Settings:
     pattern_window: int = 7
     pattern_min_frequency: float = 0.005
     pattern_top: int = 10
+    model: str = ""
+    model_tokens: int = 50_000
 
 
 def _text(value: object) -> str:
@@ -217,6 +219,8 @@ OPTIONS = (
     Option("pattern_window", 7, _count, "days that patterns, cost sinks and the like are told of"),
     Option("pattern_min_frequency", 0.005, _share, "share of attempts below which what fails is not told as a pattern"),
     Option("pattern_top", 10, _count, "how many patterns, cost sinks and the like of each kind are told"),
+    Option("model", "", _text, "which model of OpenAI words hypotheses from the evidence; the default is none"),
+    Option("model_tokens", 50_000, _count, "how many tokens one command may spend on that model"),
     Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables"),
 )
 INI_OPTIONS = tuple(option for option in OPTIONS if option.name != "rules")

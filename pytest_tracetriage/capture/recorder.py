@@ -229,6 +229,10 @@ class Recorder:
         self._count += 1
         return f"{self._worker}.{self._count}"
 
+    def name_of(self, item: pytest.Item) -> str:
+        """Return the node id under which a test is recorded."""
+        return self._facts.names(item)[0]
+
     def guard(self, function: Callable[..., None], *args: Any) -> None:
         """Call a function whose errors must not reach the test."""
         try:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster, FailingTrace
+    from pytest_tracetriage.model.hypotheses import Shared
     from pytest_tracetriage.report.text import Line
 
 WIDE = 160
@@ -97,8 +98,18 @@ def _show_cluster(
     sources = read_sources(folder)
     colour = output is None and wants_colour()
     component = component_of(cluster, components_by_test(analysis))
-    emit(styled(cluster_lines(cluster, name, sources, folder.name, component), colour=colour), output)
+    shared = _shared(folder, analysis, cluster.id)
+    emit(styled(cluster_lines(cluster, name, sources, folder.name, component, shared), colour=colour), output)
     return 0
+
+
+def _shared(folder: Path, analysis: Analysis, cluster: str) -> Shared | None:
+    from pytest_tracetriage.commands.observing import inputs_of  # noqa: PLC0415 - nothing else here looks at passing tests
+
+    try:
+        return next((one for one in inputs_of([folder], analysis).shared if one.cluster == cluster), None)
+    except (OSError, EOFError):
+        return None
 
 
 def read_test(folder: Path, nodeid: str) -> tuple[list[Trace], dict[str, list[Warned]]]:

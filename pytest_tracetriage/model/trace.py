@@ -164,6 +164,15 @@ class Metric(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="m
     time: float = 0.0
 
 
+class Use(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="use"):
+    """Which tests of a red run use a fixture that several share. A trace knows only of the setups that ran for it."""
+
+    fixture: str
+    scope: str
+    tests: tuple[str, ...]
+    """Node ids."""
+
+
 class Trace(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="trace"):
     """One attempt at one test. `start` is seconds since the epoch, `phases` and `fixtures` are seconds."""
 
@@ -188,4 +197,4 @@ class Trace(Struct, frozen=True, omit_defaults=True, tag_field="record", tag="tr
     sections: tuple[tuple[str, str], ...] = ()
 
 
-Record = Start | Source | Span | Metric | Trace | Warned
+Record = Start | Source | Span | Metric | Use | Trace | Warned

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Cluster, FailingTrace
+    from pytest_tracetriage.model.hypotheses import Shared
     from pytest_tracetriage.model.trace import Failure, Source, Trace, Warned
 
 LISTED = 20
@@ -20,8 +21,18 @@ _TAKES_TIME = 0.0005
 """What is shown as 0.000 s: no fixture of the project that is itself parametrized is known by anything else."""
 
 
-def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], run: str, component: str = "") -> list[Line]:
-    """Return a cluster with its evidence, suspects, tests and first traceback. `component`: where all of its tests broke."""
+def cluster_lines(
+    cluster: Cluster,
+    name: str,
+    sources: Mapping[str, Source],
+    run: str,
+    component: str = "",
+    shared: Shared | None = None,
+) -> list[Line]:
+    """Return a cluster with its evidence, suspects, tests, what they share, and the first traceback.
+
+    `component`: where all of its tests broke.
+    """
     owner = f"{cluster.owner}, component {component}" if component else cluster.owner
     state = state_of(cluster)
     lines: list[Line] = [
@@ -42,6 +53,8 @@ def cluster_lines(cluster: Cluster, name: str, sources: Mapping[str, Source], ru
         lines.append(
             _field("suspects" if not index else "", f"{place}  {suspect.function}  {suspect.score:.2f}  {suspect.evidence}")
         )
+    if shared is not None:
+        lines += [_field("" if index else "shared", text) for index, text in enumerate(shared_texts(shared))]
     for index, test in enumerate(cluster.tests[:LISTED]):
         lines.append(_field("" if index else "which", test))
     if len(cluster.tests) > LISTED:
@@ -97,6 +110,19 @@ def trace_lines(
             lines.append(_field("warning", f"{warning.category}: {warning.message} ({warning.file}:{warning.line})"))
         lines.append((("", ""),))
     return lines
+
+
+def shared_texts(shared: Shared) -> list[str]:
+    """Return what inputs have to do with a cluster, a text a line."""
+    texts = []
+    for one in shared.associations:
+        alike = f", and so {', '.join(one.alike[:3])}" if one.alike else ""
+        counts = f"{one.failing} of {one.of_failing} failing tests, {one.passing} of {one.of_passing} passing"
+        texts.append(f"{one.text}: {counts}{alike}")
+    if shared.indifferent:
+        verb = "does" if len(shared.indifferent) == 1 else "do"
+        texts.append(f"{', '.join(shared.indifferent)} {verb} not matter")
+    return texts
 
 
 def _place(place: FailingTrace | None) -> list[Line]:

@@ -76,7 +76,7 @@ _decode_ids = msgspec.json.Decoder(_Ids).decode
 _decode_frames = msgspec.json.Decoder(tuple[Frame, ...]).decode
 _decode_trace = msgspec.json.Decoder(Trace).decode
 _decode_source = msgspec.json.Decoder(FunctionSource).decode
-_RECORDS = {"start", "metric", "warning"}
+_RECORDS = {"start", "metric", "warning", "use"}
 _HIGHEST = b"\xff" * 9
 _TRACE = b'{"record":"trace","id":"'
 """How the record of a trace begins, as we write it: its id need not be looked for in the whole line."""
