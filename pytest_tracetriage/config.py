@@ -37,6 +37,8 @@ class Option:
     default: Any
     parse: Callable[[Any], Any]
     help: str
+    ini: bool = True
+    """Whether pytest's ini file may hold it: each such entry costs every start of pytest."""
 
 
 @dataclass(frozen=True)
@@ -211,19 +213,26 @@ OPTIONS = (
         (),
         _command,
         "how tests are run again: a command that takes pytest's arguments; the default is python -m pytest",
+        ini=False,
     ),
     Option(
-        "prepare", (), _command, "a command that builds what git ignores, run once in a worktree before tests are run there"
+        "prepare",
+        (),
+        _command,
+        "a command that builds what git ignores, run once in a worktree before tests are run there",
+        ini=False,
     ),
     Option("coverage", False, _switch, "whether a recorded run keeps which lines each test ran"),
-    Option("pattern_window", 7, _count, "days that patterns, cost sinks and the like are told of"),
-    Option("pattern_min_frequency", 0.005, _share, "share of attempts below which what fails is not told as a pattern"),
-    Option("pattern_top", 10, _count, "how many patterns, cost sinks and the like of each kind are told"),
-    Option("model", "", _text, "which model of OpenAI words hypotheses from the evidence; the default is none"),
-    Option("model_tokens", 50_000, _count, "how many tokens one command may spend on that model"),
-    Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables"),
+    Option("pattern_window", 7, _count, "days that patterns, cost sinks and the like are told of", ini=False),
+    Option(
+        "pattern_min_frequency", 0.005, _share, "share of attempts below which what fails is not told as a pattern", ini=False
+    ),
+    Option("pattern_top", 10, _count, "how many patterns, cost sinks and the like of each kind are told", ini=False),
+    Option("model", "", _text, "which model of OpenAI words hypotheses from the evidence; the default is none", ini=False),
+    Option("model_tokens", 50_000, _count, "how many tokens one command may spend on that model", ini=False),
+    Option("rules", (), _rules, "category rules of the project: [[tool.tracetriage.rules]] tables", ini=False),
 )
-INI_OPTIONS = tuple(option for option in OPTIONS if option.name != "rules")
+INI_OPTIONS = tuple(option for option in OPTIONS if option.ini)
 
 
 def load(

@@ -8,7 +8,7 @@ import os
 from pytest_tracetriage import hookspecs
 
 SETTINGS = ("dir", "keep_runs", "traceback", "plugins", "history", "history_after_run", "leg",
-            "weave_project", "no_content", "components", "pytest", "prepare", "coverage", "pattern_window", "pattern_min_frequency", "pattern_top", "model", "model_tokens")  # fmt: skip
+            "weave_project", "no_content", "components", "coverage")  # fmt: skip
 
 
 def pytest_addhooks(pluginmanager):  # type: ignore[no-untyped-def]

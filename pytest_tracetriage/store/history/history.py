@@ -15,8 +15,8 @@ from pytest_tracetriage.store.history.pieces import pieces_of
 from pytest_tracetriage.store.history.reading import Reader
 from pytest_tracetriage.store.history.session import session
 from pytest_tracetriage.store.history.tables import encode, run_key
-from pytest_tracetriage.store.runs import StoreError
 from pytest_tracetriage.store.history.trails import trails
+from pytest_tracetriage.store.runs import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
