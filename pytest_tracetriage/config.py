@@ -292,6 +292,16 @@ def tool_table(rootdir: Path) -> tuple[dict[str, Any], Path]:
     return table, path
 
 
+def read_pyproject(folder: Path) -> dict[str, Any]:
+    """Return what pyproject.toml in `folder` holds, empty where there is none. Raises ConfigError."""
+    path = folder / "pyproject.toml"
+    try:
+        raw = path.read_bytes()
+    except OSError:
+        return {}
+    return _parse_toml(raw, path)
+
+
 def _parse_toml(raw: bytes, path: Path) -> dict[str, Any]:
     if sys.version_info >= (3, 11):
         import tomllib  # noqa: PLC0415

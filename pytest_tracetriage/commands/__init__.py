@@ -15,6 +15,7 @@ from pytest_tracetriage import __version__
 SUBCOMMANDS = {
     "analyze": "root causes of recorded runs (own runs, pytest-reportlog, JUnit XML)",
     "show": "one failure or cluster: traceback, evidence, where to look",
+    "culprit": "the commit that broke each cluster, or what drifted where none did",
     "report": "what GitHub would show of a group of runs: comment, summary, annotations",
     "publish": "the same on GitHub, from a workflow's job",
     "history": "earlier runs: clusters, pass rate, slow and flaky tests; add, compact, prune",

@@ -10,6 +10,7 @@ import msgspec
 
 from pytest_tracetriage.commands.output import emit
 from pytest_tracetriage.model.analysis import ANALYSIS_SCHEMA, Analysis
+from pytest_tracetriage.model.culprit import CULPRIT_SCHEMA, Search
 from pytest_tracetriage.model.policy import ALIASES_SCHEMA, Aliases
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 from pytest_tracetriage.model.trace import Record
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[str, Any]] = {
     "run": (RUN_SCHEMA, Run),
     "analysis": (ANALYSIS_SCHEMA, Analysis),
     "aliases": (ALIASES_SCHEMA, Aliases),
+    "culprit": (CULPRIT_SCHEMA, Search),
 }
 
 
@@ -29,7 +31,7 @@ KINDS: dict[str, tuple[str, Any]] = {
 def command(kind: str | None, output: Path | None) -> int:
     """Print the JSON Schema (2020-12) of a kind of record: a line of traces, run.json, analysis.json, aliases.json.
 
-    Without KIND: all of them, as one object by kind.
+    `culprit` is what that command prints. Without KIND: all of them, as one object by kind.
     """
     schemas = {name: schema_of(name) for name in KINDS}
     text = msgspec.json.format(msgspec.json.encode(schemas[kind] if kind else schemas)).decode()

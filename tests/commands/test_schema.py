@@ -28,6 +28,7 @@ def test_all_of_them(empty, tracetriage):
         "run": "tracetriage.run/1",
         "analysis": "tracetriage.analysis/1",
         "aliases": "tracetriage.aliases/1",
+        "culprit": "tracetriage.culprit/1",
     }
     assert all(schema["$schema"].endswith("2020-12/schema") for schema in found.values())
 

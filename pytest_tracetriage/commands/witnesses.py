@@ -1,0 +1,229 @@
+"""What kept runs know of a cluster: how often it failed, when it was last green, what was installed then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import click
+from msgspec.structs import replace
+
+from pytest_tracetriage.collect.condense import failed_traces, tests_of
+from pytest_tracetriage.commands.lookup import only
+from pytest_tracetriage.commands.project import find_cluster
+from pytest_tracetriage.diagnose.culprit import Target, places_of
+from pytest_tracetriage.diagnose.drift import Installed, drift, normal
+from pytest_tracetriage.store.runs import StoreError, read_analysis, read_run, run_folders
+from pytest_tracetriage.triage.signature import signature_id
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from pytest_tracetriage.model.analysis import Analysis, Cluster
+    from pytest_tracetriage.model.culprit import Drift
+    from pytest_tracetriage.model.run import Run
+    from pytest_tracetriage.model.trace import Failure
+
+EXEMPLARS = 2
+"""How many tests stand for a cluster that fails in one way; where it fails in several, one stands for each."""
+SIGNATURES = 4
+"""How many of these are searched."""
+_PASSED = frozenset({"passed", "xfailed", "xpassed"})
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One run that is kept here; a green one need not have an analysis."""
+
+    folder: Path
+    run: Run
+    analysis: Analysis | None
+
+    def cluster(self, name: str) -> Cluster | None:
+        """Return the cluster of this id that ended red in this run."""
+        clusters = self.analysis.clusters if self.analysis is not None else ()
+        return next((cluster for cluster in clusters if cluster.id == name and cluster.seen != "fixed"), None)
+
+
+@dataclass(frozen=True)
+class Drifted:
+    """What differs between two runs, and which runs those are, in words."""
+
+    drift: tuple[Drift, ...]
+    evidence: tuple[str, ...]
+
+
+def kept_runs(folder: Path) -> list[Kept]:
+    """Return the kept runs that ended, oldest first."""
+    found = []
+    for path in run_folders(folder):
+        try:
+            run = read_run(path)
+        except StoreError:
+            continue
+        try:
+            analysis = read_analysis(path)
+        except StoreError:
+            analysis = None
+        if run.status == "finished" or analysis is not None:
+            found.append(Kept(path, run, analysis))
+    return found
+
+
+def latest_red(kept: Sequence[Kept], name: str | None) -> Kept | None:
+    """Return the newest run with a cluster, or the one whose id begins with `name`. Raises click.UsageError for no such run."""
+    if name is None:
+        return next((item for item in reversed(kept) if _red(item)), None)
+    named = [item for item in kept if item.run.id.startswith(name)]
+    if len(named) != 1:
+        raise click.UsageError(f"{'no run' if not named else 'several runs'} here begin with {name!r}")
+    if not _red(named[0]):
+        raise click.UsageError(f"run {named[0].run.id} has no cluster: nothing is to be searched")
+    return named[0]
+
+
+def _red(item: Kept) -> bool:
+    return item.analysis is not None and any(cluster.seen != "fixed" for cluster in item.analysis.clusters)
+
+
+def green_before(kept: Sequence[Kept], red: Kept | None) -> list[Kept]:
+    """Return the runs before a red one (None: all) in which tests ran and none failed, oldest first."""
+    earlier = [item for item in kept if red is None or item.run.id < red.run.id]
+    return [item for item in earlier if item.run.totals.passed and not item.run.totals.failures and not _red(item)]
+
+
+def targets_of(kept: Sequence[Kept], red: Kept, names: Sequence[str], bad: str) -> list[Target]:
+    """Return what is searched: the clusters of a run, those that other runs of the commit `bad` showed, or those named.
+
+    Raises ConfigError for a name that is none.
+    """
+    assert red.analysis is not None
+    same = [item for item in kept if bad == item.run.context.git.commit == red.run.context.git.commit]
+    same = same if red in same else [*same, red]
+    clusters: dict[str, Cluster] = {}
+    for item in (red, *reversed(same)):
+        for cluster in item.analysis.clusters if item.analysis is not None else ():
+            if cluster.seen != "fixed" and cluster.tests:
+                clusters.setdefault(cluster.id, cluster)
+    if names:
+        shown = replace(red.analysis, clusters=tuple(clusters.values()))
+        wanted = [only(find_cluster([shown], name), name, [shown]) for name in names]
+        clusters = {cluster.id: cluster for cluster in wanted}
+    ended = {item.run.id: {test.nodeid: test for test in tests_of(item.folder)} for item in same}
+    outcomes = [{name: test.outcome for name, test in tests.items()} for tests in ended.values()]
+    durations = {name: test.duration for tests in ended.values() for name, test in tests.items()}
+    failures = [_failures(item) for item in same]
+    return [target for cluster in clusters.values() for target in _targets(cluster, same, failures, outcomes, durations)]
+
+
+def _targets(
+    cluster: Cluster,
+    same: Sequence[Kept],
+    shown: Sequence[Mapping[str, Mapping[str, Failure]]],
+    outcomes: Sequence[Mapping[str, str]],
+    durations: Mapping[str, float],
+) -> list[Target]:
+    """Return what is searched for a cluster: each of its commonest signatures, since text may have joined two causes."""
+    again = [one for item in same if (one := item.cluster(cluster.id)) is not None] or [cluster]
+    own = frozenset(signature.id for one in again for signature in one.signatures)
+    first = cluster.exemplar.nodeid if cluster.exemplar is not None else ""
+    tests = {test for one in again for test in one.tests}
+    groups: dict[str, dict[str, Failure]] = {}
+    for test in sorted(tests, key=lambda test: (test != first, durations.get(test, 0.0), test)):
+        seen = [(name, failure) for run in shown for name, failure in run.get(test, {}).items() if name in own]
+        for name, failure in seen[:1]:
+            groups.setdefault(name, {})[test] = failure
+    if not groups and cluster.exemplar is not None:  # the traces are gone, the analysis is not
+        groups[""] = {first: cluster.exemplar.failure}
+    found = []
+    ranked = sorted(groups.values(), key=lambda group: (first not in group, -len(group)))[:SIGNATURES]
+    for number, group in enumerate(ranked):
+        chosen = tuple(group)[: EXEMPLARS if len(ranked) == 1 else 1]
+        failed = sum(any(own & run.get(test, {}).keys() for test in group) for run in shown)
+        passed = sum(_passed(group, ended) for ended in outcomes)
+        places = places_of(group[chosen[0]])
+        key = f"{cluster.id} {number}"
+        found.append(Target(key, cluster.id, cluster.name, chosen, own, places, max(1, failed), passed))
+    return found
+
+
+def _failures(item: Kept) -> dict[str, dict[str, Failure]]:
+    """Return the failures of a run's tests, by test and signature."""
+    clusters = item.analysis.clusters if item.analysis is not None else ()
+    wanted = {test for cluster in clusters if cluster.seen != "fixed" for test in cluster.tests}
+    found: dict[str, dict[str, Failure]] = {}
+    for trace in failed_traces(item.folder, wanted):
+        if trace.failure is not None:
+            found.setdefault(trace.nodeid, {}).setdefault(signature_id(trace.failure), trace.failure)
+    return found
+
+
+def _passed(tests: Collection[str], outcomes: Mapping[str, str]) -> bool:
+    """Return whether some of these tests ran, and all that did passed."""
+    words = [outcomes[test] for test in tests if test in outcomes]
+    return bool(words) and all(word in _PASSED for word in words)
+
+
+def drift_of(kept: Sequence[Kept], cluster: str, rootdir: Path) -> Drifted | None:
+    """Return what differs between the last run that shows a cluster green and the first red one after it, None for no such."""
+    red: Kept | None = None
+    shown: Cluster | None = None
+    for item in reversed(kept):
+        found = item.cluster(cluster)
+        if found is not None:
+            red, shown = item, found
+        elif shown is not None and _passed(shown.tests, {test.nodeid: test.outcome for test in tests_of(item.folder)}):
+            break
+    else:
+        return None
+    assert red is not None
+    assert shown is not None
+    exemplar = shown.exemplar
+    failures = (exemplar.failure,) if exemplar is not None else ()
+    files = {
+        frame.file
+        for failure in failures
+        for error in failure.errors
+        for frame in error.frames
+        if frame.origin in {"app", "test"}
+    }
+    files |= {test.partition("::")[0] for test in shown.tests}
+    changed = drift(item.run.context, red.run.context, failures, _contents(rootdir, files), _installed())
+    between = f"last green in run {item.run.id}, first red in {red.run.id}"
+    commits = {name.run.context.git.commit for name in (item, red)}
+    if len(commits) == 1 and "" not in commits:
+        between += ", both of one commit"
+    return Drifted(changed, (between, *(() if changed else ("Python, platform and packages were the same in both",))))
+
+
+def _contents(rootdir: Path, files: set[str]) -> dict[str, bytes]:
+    found = {}
+    for name in sorted(files)[:50]:
+        path = rootdir / name
+        try:
+            if path.resolve().is_relative_to(rootdir) and path.stat().st_size < 1_000_000:
+                found[name] = path.read_bytes()
+        except OSError:
+            continue
+    return found
+
+
+def _installed() -> Installed:
+    """Return which modules packages bring and what they need, as far as they are installed here."""
+    from importlib.metadata import distributions, packages_distributions  # noqa: PLC0415
+
+    modules = {name: tuple(normal(dist) for dist in dists) for name, dists in packages_distributions().items()}
+    needs: dict[str, frozenset[str]] = {}
+    for dist in distributions():
+        asked = (text.split(";")[0] for text in dist.requires or () if "extra ==" not in text)
+        names = (word for text in asked for word in [normal(_name(text))] if word)
+        needs[normal(dist.metadata["Name"] or "")] = frozenset(names)
+    return Installed(modules, needs)
+
+
+def _name(requirement: str) -> str:
+    for number, character in enumerate(requirement):
+        if not (character.isalnum() or character in "-_."):
+            return requirement[:number]
+    return requirement

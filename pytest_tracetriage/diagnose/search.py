@@ -1,0 +1,328 @@
+"""Which commit broke what: a noisy bisection for several clusters at once, which share test processes.
+
+A cluster is broken by the first commit of a line of commits from which on it can fail. Where it can, a process shows it with
+an unknown rate (1 for a deterministic fault, less for a flaky one); before, next to never. Everything here is a pure function
+of what was observed: the posterior over the commits follows from it by Bayes' rule, and the next commit to run is the one
+that is expected to tell most, in bits, summed over the clusters that are still open.
+
+Positions count from 0, the good end, to the last, the bad end. Two answers beside the commits are part of every posterior:
+that the cluster is older than the good end, and that it never fails here.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from itertools import accumulate
+from math import exp, log, log2
+from typing import TYPE_CHECKING, Literal
+
+from msgspec import Struct
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from pytest_tracetriage.model.culprit import Finding
+
+Seen = Literal["failed", "passed", "blocked"]
+"""What one process says of a cluster; blocked: nothing, as where a commit does not build, or its test fails otherwise."""
+
+NOISE = 0.001
+"""How often a process fails in the cluster's own way before its culprit."""
+STEADY = 1 - NOISE
+"""The rate of a deterministic fault."""
+_SPREAD = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+
+
+def rates(failed: int = 1, passed: int = 0) -> tuple[tuple[float, float], ...]:
+    """Return the rates that a fault may have, and how likely each is, once it was seen in `failed` of failed + passed runs.
+
+    At first deterministic and flaky are as likely as each other, and all flaky rates too.
+    """
+    weighed = [(STEADY, 0.5), *((rate, 0.5 / len(_SPREAD)) for rate in _SPREAD)]
+    told = [(rate, weight * rate**failed * (1 - rate) ** passed) for rate, weight in weighed]
+    total = sum(weight for _, weight in told)
+    return tuple((rate, max(weight / total, 1e-300)) for rate, weight in told)
+
+
+RATES = rates()
+"""Seen once: whoever asks has seen it fail, and so a fault that shows often is likelier than one that hardly does."""
+OLDER = 0.05
+NEVER = 0.05
+TELLING = 0.002
+"""Bits below which a process is not worth a test."""
+PROOF = 0.05
+"""Bits that a process is worth which proves what is believed already."""
+GIVEN_UP = 40
+"""Processes after which a cluster is given up that failed once at most."""
+NEAR = 0.7
+"""How likely the neighbour of a commit that tells nothing tells nothing either."""
+
+
+class Observation(Struct, frozen=True, array_like=True):
+    """What one process at one commit said of one cluster."""
+
+    position: int
+    seen: Seen
+
+
+class Prior(Struct, frozen=True):
+    """What is believed before the first process. `weights` are relative, one for each commit after the good end."""
+
+    weights: tuple[float, ...]
+    older: float = OLDER
+    never: float = NEVER
+    rates: tuple[tuple[float, float], ...] = RATES
+
+
+class Posterior(Struct, frozen=True):
+    """What is believed now: the probability of each answer, and how often the fault then shows.
+
+    Index 0 is "older than the good end", the last is "it never fails here", those between are the commits' positions.
+    """
+
+    answers: tuple[float, ...]
+    rates: tuple[float, ...]
+
+
+class Line(Struct, frozen=True):
+    """One cluster in a search: its prior, and what was observed of it, in the order of time."""
+
+    prior: Prior
+    observations: tuple[Observation, ...] = ()
+
+
+class Step(Struct, frozen=True):
+    """The next process: where, and for which clusters it tells something."""
+
+    position: int
+    clusters: tuple[str, ...]
+
+
+class Answer(Struct, frozen=True):
+    """What the search found for one cluster.
+
+    `positions` are the commits that it may be, the likeliest first: one where `finding` is "commit". `confidence` is the
+    probability that it is among them, or of the other answer. `rate` is how often a process then shows it.
+    """
+
+    finding: Finding
+    positions: tuple[int, ...]
+    confidence: float
+    rate: float
+
+
+@lru_cache(maxsize=128)
+def posterior(line: Line) -> Posterior:
+    """Return what the observations make of the prior."""
+    last = len(line.prior.weights)
+    failed, passed = [0] * (last + 1), [0] * (last + 1)
+    for position, seen in ((item.position, item.seen) for item in line.observations):
+        if seen == "failed":
+            failed[position] += 1
+        elif seen == "passed":
+            passed[position] += 1
+    failed_before = [0, *accumulate(failed)]
+    passed_before = [0, *accumulate(passed)]
+    all_failed, all_passed = failed_before[-1], passed_before[-1]
+    noise, quiet = log(NOISE), log(1 - NOISE)
+    logs = [(rate, log(weight), log(rate), log(1 - rate)) for rate, weight in line.prior.rates]
+    begun = _begun(line.prior)
+    table: list[list[float]] = []
+    for index, weight in enumerate(begun):
+        red, green = failed_before[index], passed_before[index]
+        base = weight + red * noise + green * quiet
+        later_red, later_green = all_failed - red, all_passed - green
+        table.append([base + first + later_red * hit + later_green * miss for _, first, hit, miss in logs])
+    highest = max(map(max, table))
+    answers, rates = [], []
+    for row in table:
+        if max(row) < highest - 50:  # next to nothing, and most are
+            answers.append(0.0)
+            rates.append(0.0)
+            continue
+        parts = [exp(value - highest) for value in row]
+        mass = sum(parts)
+        answers.append(mass)
+        rates.append(sum(part * item[0] for part, item in zip(parts, logs, strict=True)) / mass)
+    total = sum(answers)
+    return Posterior(tuple(mass / total for mass in answers), tuple(rates))
+
+
+def _begun(prior: Prior) -> list[float]:
+    """Return the logarithm of what is believed of each answer at first."""
+    share = (1 - prior.older - prior.never) / sum(prior.weights)
+    return [log(value) for value in (prior.older, *(weight * share for weight in prior.weights), prior.never)]
+
+
+def gains(now: Posterior) -> list[float]:
+    """Return what a process at each position is expected to tell of the answer, in bits.
+
+    It is the mutual information of the answer and the outcome; what the outcome says of the rate alone is not counted.
+    """
+    mass = red = doubt = 0.0
+    quiet = _entropy(NOISE)
+    told = []
+    for answer, rate in zip(now.answers[:-1], now.rates[:-1], strict=True):
+        mass += answer
+        red += answer * rate
+        doubt += answer * _entropy(rate)
+        rest = max(0.0, 1 - mass)
+        told.append(_entropy(red + rest * NOISE) - doubt - rest * quiet)
+    return told
+
+
+def _entropy(share: float) -> float:
+    return 0.0 if share <= 0 or share >= 1 else -share * log2(share) - (1 - share) * log2(1 - share)
+
+
+def next_step(lines: Mapping[str, Line], confidence: float) -> Step | None:
+    """Return the process that tells most of the clusters still open, None when none is or none could tell more.
+
+    Every cluster has to fail at the bad end first. Clusters that are decided already come along where it still tells of them.
+    """
+    beliefs = {name: posterior(line) for name, line in lines.items()}
+    open_ = [name for name in lines if not _decided(lines[name], beliefs[name], confidence) and not _hopeless(lines[name])]
+    if not open_:
+        return None
+    last = len(lines[open_[0]].prior.weights)
+    unseen = [name for name in open_ if not lines[name].observations]
+    if unseen:
+        return Step(last, tuple(lines))
+    told = {name: _bits(lines[name], beliefs[name], confidence) for name in lines}
+    bits = [sum(told[name][position] for name in open_) for position in range(last + 1)]
+    best = max(range(last + 1), key=bits.__getitem__)
+    if bits[best] <= TELLING:
+        return None
+    return Step(best, tuple(name for name in told if told[name][best] > TELLING))
+
+
+def _hopeless(line: Line) -> bool:
+    """Return whether a cluster is given up: others may have the time. It hardly fails, or mostly something else does."""
+    words = [item.seen for item in line.observations]
+    rare = len(words) >= GIVEN_UP and words.count("failed") < 2
+    return rare or words.count("blocked") >= GIVEN_UP // 2 or len(words) >= 4 * GIVEN_UP
+
+
+def _bits(line: Line, now: Posterior, confidence: float) -> list[float]:
+    """Return what each position is expected to tell of one cluster, less where it may well tell nothing."""
+    blocked = _blocked(line)
+    told = gains(now)
+    if blocked:
+        clear = {item.position for item in line.observations} - blocked
+        told = [bits * _clear(position, blocked, clear) for position, bits in enumerate(told)]
+    for position, bits in _wishes(line, now, confidence).items():
+        told[position] = max(told[position], bits)
+    return told
+
+
+def _clear(position: int, blocked: frozenset[int], clear: Iterable[int]) -> float:
+    """Return how likely a position tells something, beside others that told nothing."""
+    if position in blocked:
+        return 0.0
+    away = min(abs(position - other) for other in blocked)
+    nearer = any(abs(position - other) < away for other in clear)
+    return 1.0 if nearer else 1 - NEAR**away
+
+
+def _blocked(line: Line) -> frozenset[int]:
+    told = {item.position for item in line.observations if item.seen != "blocked"}
+    return frozenset(item.position for item in line.observations if item.position not in told)
+
+
+def _shown(line: Line) -> bool:
+    return any(item.seen == "failed" for item in line.observations)
+
+
+def _span(line: Line, now: Posterior) -> tuple[int, int, float]:
+    """Return the likeliest answer as (first, last, probability): commits that cannot be told apart count as one."""
+    blocked = _blocked(line)
+    spans: list[tuple[int, int, float]] = []
+    first, mass = 0, 0.0
+    for position, probability in enumerate(now.answers):
+        mass += probability
+        if position not in blocked:
+            spans.append((first, position, mass))
+            first, mass = position + 1, 0.0
+    return max(spans, key=lambda span: span[2])
+
+
+def _decided(line: Line, now: Posterior, confidence: float) -> bool:
+    first, last, probability = _span(line, now)
+    if probability < confidence:
+        return False
+    if last in (0, len(now.answers) - 1):
+        return first == last
+    return _next_proof(line, first, last) is None
+
+
+def _next_proof(line: Line, first: int, last: int) -> Seen | None:
+    """Return what is still to be seen: a failure at the culprit that stands, in time, between two passes before it.
+
+    Something that comes and goes with the hour, not with the commit, would look like a culprit otherwise. One of the passes has
+    to be at the commit before: what is believed of commits beforehand proves nothing.
+    """
+    proof: list[Seen] = ["passed", "failed", "passed"]
+    before = first == 0
+    for item in line.observations:
+        below = item.seen == "passed" and item.position < first
+        before = before or (below and item.position == first - 1)
+        if proof and ((proof[0] == "passed" and below) or (proof[0] == item.seen == "failed" and item.position == last)):
+            del proof[0]
+    return proof[0] if proof else None if before else "passed"
+
+
+def _wishes(line: Line, now: Posterior, confidence: float) -> dict[int, float]:
+    """Return the positions that a confident answer still lacks a proof from, and what that is worth in bits.
+
+    Little: processes for other clusters, which are run anyway, may bring it along.
+    """
+    first, last, probability = _span(line, now)
+    if probability < confidence or last in (0, len(now.answers) - 1):
+        return {}
+    proof = _next_proof(line, first, last)
+    if proof == "failed":
+        return {last: PROOF}
+    if proof is None or not first:
+        return {}
+    return {**dict.fromkeys(range(first - 1), PROOF / 2), first - 1: PROOF}
+
+
+def rates_now(line: Line) -> tuple[tuple[float, float], ...]:
+    """Return the rates that the fault may have, and how likely each is now."""
+    now = posterior(line)
+    culprit = max(range(len(now.answers) - 1), key=now.answers.__getitem__)
+    late = [item.seen for item in line.observations if item.position >= culprit]
+    told = [
+        (rate, weight * rate ** late.count("failed") * (1 - rate) ** late.count("passed")) for rate, weight in line.prior.rates
+    ]
+    total = sum(weight for _, weight in told)
+    return tuple((rate, max(weight / total, 1e-300)) for rate, weight in told)
+
+
+def answer(line: Line, confidence: float) -> Answer:
+    """Return what the observations of one cluster amount to."""
+    now = posterior(line)
+    end = len(now.answers) - 1
+    first, last, probability = _span(line, now)
+    rate = now.rates[last]
+    if not _decided(line, now, confidence):
+        return Answer("undecided", _likeliest(now, confidence), max(now.answers[1:end], default=0.0), rate)
+    if last == 0:
+        return Answer("older", (), probability, rate)
+    if last == end:
+        return Answer("not reproduced", (), probability, 0.0)
+    positions = sorted(range(max(first, 1), last + 1), key=lambda position: -now.answers[position])
+    return Answer("commit" if len(positions) == 1 else "commits", tuple(positions), probability, rate)
+
+
+def _likeliest(now: Posterior, confidence: float) -> tuple[int, ...]:
+    """Return the fewest commits that hold the wanted share of what is believed of commits."""
+    ranked = sorted(range(1, len(now.answers) - 1), key=lambda position: -now.answers[position])
+    whole = sum(now.answers[1:-1])
+    found, mass = [], 0.0
+    for position in ranked:
+        found.append(position)
+        mass += now.answers[position]
+        if mass >= confidence * whole:
+            break
+    return tuple(found)
