@@ -14,6 +14,7 @@ from pytest_tracetriage import __version__
 
 SUBCOMMANDS = {
     "analyze": "root causes of recorded runs (own runs, pytest-reportlog, JUnit XML)",
+    "diagnose": "is it real, flaky or order-dependent, and where is the cause",
     "show": "one failure or cluster: traceback, evidence, where to look",
     "culprit": "the commit that broke each cluster, or what drifted where none did",
     "report": "what GitHub would show of a group of runs: comment, summary, annotations",

@@ -10,7 +10,7 @@ from pytest_tracetriage.model.trace import Failure
 ANALYSIS_SCHEMA = "tracetriage.analysis/1"
 Owner = Literal["product", "test", "agent", "infrastructure"]
 Seen = Literal["first-run", "new", "known", "fixed"]
-Status = Literal["", "real", "flaky", "infrastructure"]
+Status = Literal["", "real", "flaky", "infrastructure", "order-dependent", "time-dependent", "environment"]
 Course = Literal["", "grown", "back", "on and off"]
 
 
@@ -94,7 +94,8 @@ class Cluster(Struct, frozen=True):
     waiting: tuple[str, ...] = ()
     """Its tests of earlier runs that were not run in this one: who runs the cluster again, runs them too."""
     status: Status = ""
-    """flaky: passed and failed on one commit; real: neither flaky nor infrastructure; "" where nobody asked the history."""
+    """flaky: passed and failed on one commit; real: neither flaky nor infrastructure; "" where nobody asked. Tests that were
+    run again tell the others: order-dependent, time-dependent, and environment, which passes here and failed there."""
     status_evidence: str = ""
     """What the status rests on, in words."""
     frequency: Frequency | None = None

@@ -1,8 +1,12 @@
-"""What diagnosis finds out: patterns over the history, and what costs most."""
+"""What diagnosis finds out: what `tracetriage diagnose` adds to an analysis, patterns over the history, what costs most."""
 
 from typing import Literal
 
-from msgspec import Struct
+from msgspec import Struct, field
+
+from pytest_tracetriage.model.analysis import Analysis
+from pytest_tracetriage.model.hypotheses import Cited, Hypothesis, Prompt, Shared, Waste
+from pytest_tracetriage.model.trace import Usage
 
 PatternKind = Literal["FLAKY", "REPEATED_FAILURE", "OSCILLATING_FIX", "SLOW_CONVERGENCE", "REGRESSION"]
 IssueKind = Literal["FLAKY_TEST", "COST_SINK", "RETRY_PATTERN", "FAILURE_MODE", "SLOW_TEST"]
@@ -174,3 +178,40 @@ class Patterns(Struct, frozen=True):
     """`flaky tests: insufficient traces: 4 of 20`."""
     made: float = 0.0
     """When, in seconds since the epoch."""
+
+
+class Reruns(Struct, frozen=True, omit_defaults=True):
+    """What diagnosis ran: pytest processes, tests in them, seconds, and seconds of processor time."""
+
+    pytest_runs: int = 0
+    tests: int = 0
+    seconds: float = 0.0
+    cpu: float = 0.0
+
+
+class MapUsed(Struct, frozen=True, omit_defaults=True):
+    """The coverage map that the suspects rest on, and how many of the failing tests it knows."""
+
+    source: str
+    """`tracetriage`, `pytest-cov`, `recorded`, or `red run`: no green run was to be had."""
+    tests: int
+    failing: int
+    of_failing: int
+    commit: str = ""
+    run: str = ""
+
+
+class Diagnosis(Analysis, frozen=True):
+    """An analysis with what running tests again, coverage, the history and inputs say of its clusters."""
+
+    coverage: MapUsed | None = None
+    shared: tuple[Shared, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    wastes: tuple[Waste, ...] = ()
+    patterns: tuple[Pattern, ...] = ()
+    evidence: dict[str, tuple[Cited, ...]] = field(default_factory=dict)
+    """By cluster: what its hypotheses cite."""
+    hypotheses: tuple[Hypothesis, ...] = ()
+    asked: Usage | None = None
+    """What the model that was asked for hypotheses took."""
+    reruns: Reruns = Reruns()

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.report.diagnosis import basis, waste_text
 from pytest_tracetriage.report.patterns import ISSUES, NAME, evidence_text, listed
+from pytest_tracetriage.report.show import shared_texts
 from pytest_tracetriage.report.templates import render
 from pytest_tracetriage.report.terminal import (
     causes,
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tracetriage.model.analysis import Analysis, Cluster
-    from pytest_tracetriage.model.diagnosis import Issue, Patterns
+    from pytest_tracetriage.model.diagnosis import Diagnosis, Issue, Patterns
 
 DETAILED = 20
 LISTED = 20
@@ -49,6 +51,43 @@ def analysis_markdown(analysis: Analysis, overrides: Path | None = None) -> str:
         },
         overrides,
     )
+
+
+def diagnosis_markdown(found: Diagnosis, overrides: Path | None = None) -> str:
+    """Return a diagnosis as Markdown: of each cause its status, suspects, what its failures share, and what may be wrong."""
+    names = short_ids(cluster.id for cluster in found.clusters)
+    return render(
+        "diagnosis.md.j2",
+        {
+            "headline": headline(found),
+            "causes": [_diagnosed(found, cluster, names[cluster.id]) for cluster in causes(found)],
+            "wastes": [waste_text(waste) for waste in found.wastes],
+            "basis": basis(found),
+            "problems": found.problems[:LISTED],
+            "more_problems": max(0, len(found.problems) - LISTED),
+        },
+        overrides,
+    )
+
+
+def _diagnosed(found: Diagnosis, cluster: Cluster, name: str) -> dict[str, object]:
+    patterns = [one.words for one in found.patterns if one.subject == cluster.id or one.subject in cluster.tests]
+    return {
+        "id": name,
+        "name": cluster.name,
+        "count": cluster.count,
+        "unit": unit(cluster.tests),
+        "state": state_of(cluster),
+        "status": cluster.status or "not run again",
+        "status_evidence": cluster.status_evidence,
+        "suspects": cluster.suspects[:5],
+        "shared": [text for one in found.shared if one.cluster == cluster.id for text in shared_texts(one)],
+        "patterns": patterns[:5],
+        "prompts": [one for one in found.prompts if one.cluster == cluster.id],
+        "hypotheses": [one for one in found.hypotheses if one.cluster == cluster.id],
+        "evidence": found.evidence.get(cluster.id, ()),
+        "rerun": rerun_command(cluster, name),
+    }
 
 
 def patterns_markdown(found: Patterns, overrides: Path | None = None) -> str:

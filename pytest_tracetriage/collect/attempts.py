@@ -1,0 +1,54 @@
+"""The tests of a run in the order in which they ran, process by process: what a rerun in context needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from pytest_tracetriage.collect.opening import lines, open_source
+from pytest_tracetriage.collect.runs import open_run
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+class Attempt(msgspec.Struct, frozen=True, gc=False):
+    """The last attempt at a test. `process` is `main` or the name of an xdist worker."""
+
+    nodeid: str
+    outcome: str
+    start: float
+    seconds: float
+    process: str
+
+
+class _Head(msgspec.Struct, gc=False):
+    """As much of a trace as matters here."""
+
+    nodeid: str
+    outcome: str
+    start: float = 0.0
+    phases: dict[str, float] = {}
+    rerun: bool = False
+    subtest: str = ""
+
+
+def attempts_of(folder: Path) -> list[Attempt]:
+    """Return the tests of a run's folder by the time at which they began. What cannot be read is left out."""
+    decode = msgspec.json.Decoder(_Head).decode
+    found: dict[str, Attempt] = {}
+    for path in open_run(folder).traces:
+        process = path.name.partition(".")[0]
+        with open_source(path) as file:
+            for _, line in lines(file):
+                if line is None or not line.startswith(b'{"record":"trace"'):
+                    continue
+                try:
+                    head = decode(line)
+                except (msgspec.MsgspecError, RecursionError):
+                    continue
+                if not head.rerun and not head.subtest and "::" in head.nodeid:
+                    seconds = sum(head.phases.values())
+                    found[head.nodeid] = Attempt(head.nodeid, head.outcome, head.start, seconds, process)
+    return sorted(found.values(), key=lambda attempt: (attempt.start, attempt.process, attempt.nodeid))

@@ -1,0 +1,454 @@
+"""A diagnosis as a whole: a map found or recorded, tests run again, triage with both, inputs and hypotheses."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from dataclasses import replace as with_
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from pytest_tracetriage.collect.attempts import attempts_of
+from pytest_tracetriage.collect.condense import failed_traces
+from pytest_tracetriage.commands.accounts import accounts_of
+from pytest_tracetriage.commands.kept import green_before
+from pytest_tracetriage.commands.mapping import (
+    BASE_FILE,
+    RED_RUN,
+    Asked,
+    ancestors,
+    changes_since,
+    maps_of,
+    neighbours,
+    stand_in,
+    stored_map,
+)
+from pytest_tracetriage.commands.observing import inputs_of
+from pytest_tracetriage.commands.pipeline import with_notes
+from pytest_tracetriage.commands.rerunning import Budget, alone, brittle, in_context, with_alone
+from pytest_tracetriage.diagnose.hypotheses import Beside, by_model, by_template, evidence_of
+from pytest_tracetriage.diagnose.rerun import Recorded, Subject, ended, exemplars, verdict
+from pytest_tracetriage.execute.claims import cache_folder
+from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.execute.process import prepare
+from pytest_tracetriage.execute.run import DEFAULT_COMMAND
+from pytest_tracetriage.execute.worktree import checkout, head
+from pytest_tracetriage.llm import Model, ModelError
+from pytest_tracetriage.model.analysis import Analysis
+from pytest_tracetriage.model.diagnosis import Diagnosis, MapUsed
+from pytest_tracetriage.model.trace import FAILING
+from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map, write_map
+from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
+from pytest_tracetriage.store.runs import StoreError, read_patterns, read_run
+from pytest_tracetriage.triage.analyze import analyze
+from pytest_tracetriage.triage.signature import signature_id
+from pytest_tracetriage.triage.spectrum import Spectrum
+from pytest_tracetriage.triage.spending import with_spending
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from pytest_tracetriage.collect.attempts import Attempt
+    from pytest_tracetriage.commands.kept import Kept
+    from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.execute.worktree import Worktree
+    from pytest_tracetriage.model.analysis import Cluster
+    from pytest_tracetriage.model.coverage import CoverageMap
+    from pytest_tracetriage.model.execution import Order, TestRun
+    from pytest_tracetriage.model.hypotheses import Cited, Hypothesis
+    from pytest_tracetriage.model.run import Context
+    from pytest_tracetriage.model.trace import Failure
+    from pytest_tracetriage.redact import Redactor
+    from pytest_tracetriage.triage.analyze import Given
+    from pytest_tracetriage.triage.summary import Summary
+
+SHARE = 0.6
+"""Of the budget, what recording a map may take."""
+_ENDS_PROCESSES = frozenset({"crashed", "timeout", "stuck"})
+NO_COVERAGE = "no coverage: pip install 'pytest-tracetriage[coverage]' where the tests run, and suspects become more certain"
+
+
+@dataclass(frozen=True)
+class Case:
+    """What is diagnosed: a red run, read as a summary, and what is known beside it. `deadline` is of the monotonic clock."""
+
+    settings: Settings
+    kept: Sequence[Kept]
+    red: Kept
+    summary: Summary
+    told: Given
+    redact: Redactor
+    command: tuple[str, ...]
+    deadline: float
+    progress: Callable[[str, int, int], None]
+
+
+@dataclass
+class _State:
+    """What is known so far."""
+
+    budget: Budget
+    green: CoverageMap | None = None
+    red: CoverageMap | None = None
+    changes: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
+    gone: frozenset[tuple[str, str]] = frozenset()
+    subjects: list[Subject] = field(default_factory=list)
+    together: Order | None = None
+    """What became of the failing tests when all of them were run again in one process."""
+    here: Context | None = None
+    failures: dict[str, Failure] = field(default_factory=dict)
+    """Of the run, by test."""
+
+
+def diagnose(case: Case, *, changes: bool, rerun: bool) -> Diagnosis:
+    """Return the diagnosis of a run. What could not be done is among its problems."""
+    settings, red = case.settings, case.red
+    state = _State(Budget(case.deadline, case.command, case.progress))
+    problems = state.budget.problems
+    attempts = attempts_of(red.folder)
+    failing = [attempt.nodeid for attempt in attempts if attempt.outcome in FAILING]
+    line = ancestors(settings, red.run.context.git.commit)
+    if failing:
+        state.green = stored_map(Asked(settings, case.kept, red, line, case.redact), failing, problems)
+    try:
+        state.red = read_map(red.folder, RED_FILE)
+    except StoreError as error:
+        problems.setdefault(str(error))
+    if failing and rerun:
+        for trace in failed_traces(red.folder, set(failing)):
+            if trace.failure is not None:
+                state.failures.setdefault(trace.nodeid, trace.failure)
+        try:
+            _rerun(case, state, attempts, failing, line, changes=changes)
+        except ExecuteError as error:
+            problems.setdefault(f"no test was run again: {error}")
+    elif failing and changes and state.green is not None:
+        _note_changes(case, state, settings.rootdir)
+    if state.green is None and state.red is not None:  # the run itself was recorded with coverage
+        try:
+            state.green = stand_in(read_map(red.folder, GREEN_FILE), state.red)
+        except StoreError as error:
+            problems.setdefault(str(error))
+    return _told(case, state, _analysed(case, state), attempts, failing)
+
+
+def _analysed(case: Case, state: _State) -> Analysis:
+    known = Spectrum(
+        state.green,
+        state.red if state.green is not None and state.green.source != RED_RUN else None,
+        state.changes,
+        state.gone,
+    )
+    return analyze(case.summary, with_(case.told, coverage=known if state.green is not None else None))
+
+
+# -- running tests ----------------------------------------------------------------------------------------------------
+
+
+def _rerun(
+    case: Case, state: _State, attempts: Sequence[Attempt], failing: Sequence[str], line: Sequence[str] | None, *, changes: bool
+) -> None:
+    settings, git = case.settings, case.red.run.context.git
+    budget = state.budget
+    seconds = {attempt.nodeid: attempt.seconds for attempt in attempts}
+    if state.green is None and line is not None and _may_record(case):
+        base = _base(case, line)
+        if base:
+            state.green = _recorded_at(case, state, base, attempts, failing)
+    checked_out = head(settings.rootdir)
+    same = not git.commit or git.commit == checked_out
+    with _tree(case, "" if same else git.commit, dirty=same, budget=budget) as tree:
+        if changes and state.green is not None:
+            _note_changes(case, state, tree.project)
+        whole = [attempt.nodeid for attempt in attempts if attempt.outcome in FAILING - _ENDS_PROCESSES]
+        recording = state.green is None and _may_record(case)
+        if recording:
+            chosen = neighbours(failing, attempts, SHARE * budget.left)
+            whole = [
+                attempt.nodeid
+                for attempt in attempts
+                if attempt.outcome not in _ENDS_PROCESSES and (chosen is None or attempt.nodeid in chosen)
+            ]
+        state.subjects = _chosen(_analysed(case, state), seconds, state)
+        orders = [tuple(whole), *alone(state.subjects)]
+        covered = recording or (state.red is None and _may_record(case))
+        done = _covered(budget, tree, orders, seconds, coverage=covered)
+        if done is None:
+            return
+        state.together = done.orders[0]
+        if covered:
+            _take_maps(case, state, done, tree, recording=recording)
+        state.here = _context_of(done)
+        state.subjects = [
+            with_(subject, context=ended(subject, done.orders[:1])) for subject in with_alone(state.subjects, done.orders[1:])
+        ]
+        state.subjects = in_context(budget, tree, state.subjects, attempts, seconds)
+        earlier = _earlier(case, state, attempts, whole if recording else [])
+        state.subjects = brittle(budget, tree, state.subjects, earlier, seconds)
+
+
+def _covered(
+    budget: Budget, tree: Worktree, orders: Sequence[tuple[str, ...]], seconds: Mapping[str, float], *, coverage: bool
+) -> TestRun | None:
+    """Run the orders with coverage, and without it where the project's Python has none."""
+    before = set(budget.problems)
+    done = budget.orders(tree, orders, seconds, "reruns", coverage=coverage)
+    told = [problem for problem in budget.problems if problem not in before and "--tracetriage-coverage" in problem]
+    if done is None and coverage and told:
+        for problem in told:
+            del budget.problems[problem]
+        budget.problems.setdefault(NO_COVERAGE)
+        return budget.orders(tree, orders, seconds, "reruns")
+    return done
+
+
+def _may_record(case: Case) -> bool:
+    """Return whether coverage can be recorded, as far as that is known before: another Python may have it or not."""
+    return case.command != DEFAULT_COMMAND or find_spec("coverage") is not None
+
+
+@contextmanager
+def _tree(case: Case, commit: str, *, dirty: bool, budget: Budget) -> Iterator[Worktree]:
+    settings = case.settings
+    built = bool(settings.prepare)
+    with checkout(
+        settings.rootdir, commit, dirty=dirty, cache=cache_folder(), folder=settings.folder, take_ignored=not built
+    ) as tree:
+        budget.problems.update(dict.fromkeys(tree.problems))
+        if built:
+            prepare(tree, settings.prepare, timeout=max(1.0, budget.left))
+        yield tree
+
+
+def _base(case: Case, line: Sequence[str]) -> str:
+    """Return the commit to record a green map at: the newest green one, else where the branch began, "" for none."""
+    git = case.red.run.context.git
+    places = {commit: number for number, commit in enumerate(line)}
+    green = [item.run.context.git for item in green_before(case.kept, case.red)]
+    known = [one.commit for one in green if one.commit in places and not one.dirty]
+    known = [commit for commit in known if commit != git.commit or git.dirty]
+    if known:
+        return min(known, key=lambda commit: places[commit])
+    reading = Git(("-C", str(case.settings.rootdir)), git_environment())
+    for name in (f"origin/{git.base}", git.base) if git.base else ():
+        try:
+            base = reading.run("merge-base", git.commit, name).strip()
+        except (GitError, HistoryError):
+            continue
+        if base != git.commit:
+            return base
+    return git.commit if git.dirty else ""
+
+
+def _recorded_at(
+    case: Case, state: _State, base: str, attempts: Sequence[Attempt], failing: Sequence[str]
+) -> CoverageMap | None:
+    """Return the map of a run at an earlier commit, None where it knows none of the failing tests."""
+    budget = state.budget
+    limit = SHARE * budget.left
+    chosen = neighbours(failing, attempts, limit)
+    try:
+        with _tree(case, base, dirty=False, budget=budget) as tree:
+            done = budget.tests(tree, chosen, limit, f"recording coverage at {base[:8]}")
+            coverage = maps_of(done, tree.project)[0] if done is not None else None
+    except ExecuteError as error:
+        budget.problems.setdefault(f"no coverage was recorded at {base[:8]}: {error}")
+        return None
+    if coverage is None or not set(coverage.tests).intersection(failing):
+        return None
+    coverage = replace(coverage, commit=base, run="", source="recorded")
+    write_map(case.red.folder, coverage, BASE_FILE)
+    return coverage
+
+
+def _take_maps(case: Case, state: _State, done: TestRun, tree: Worktree, *, recording: bool) -> None:
+    """Take the maps that reruns left: of the failing tests, and of the others where there is no green map."""
+    green, red = maps_of(done, tree.project)
+    if red is not None:
+        state.red = replace(red, commit=case.red.run.context.git.commit, run=case.red.run.id, source="recorded")
+        write_map(case.red.folder, state.red, RED_FILE)
+    if recording and (found := stand_in(green, red)) is not None:
+        state.green = found
+        write_map(case.red.folder, found, BASE_FILE)
+
+
+def _context_of(done: TestRun) -> Context | None:
+    try:
+        return read_run(Path(done.folder)).context if done.folder else None
+    except StoreError:
+        return None
+
+
+def _chosen(analysis: Analysis, seconds: Mapping[str, float], state: _State) -> list[Subject]:
+    signatures = {test: signature_id(failure) for test, failure in state.failures.items()}
+    return exemplars([cluster for cluster in analysis.clusters if cluster.seen != "fixed"], seconds, signatures)
+
+
+def _earlier(case: Case, state: _State, attempts: Sequence[Attempt], whole: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return what ran before tests where they passed: in this diagnosis, or in an earlier run of the same commit."""
+    waiting = {subject.nodeid: subject for subject in state.subjects if subject.alone.always}
+    found = {}
+    for nodeid, subject in waiting.items():
+        if subject.context.never and nodeid in whole:
+            found[nodeid] = tuple(whole[: whole.index(nodeid)])
+    place = {attempt.nodeid: attempt for attempt in attempts}
+    commit = case.red.run.context.git.commit
+    for item in reversed(case.kept):
+        if item.run.id >= case.red.run.id or item.run.context.git.commit != commit or not waiting.keys() - found.keys():
+            continue
+        then = attempts_of(item.folder)
+        for one in then:
+            if one.nodeid not in waiting or one.nodeid in found or one.outcome != "passed":
+                continue
+            own = place[one.nodeid]
+            before = {a.nodeid for a in attempts if a.process == own.process and a.start < own.start}
+            tests = tuple(a.nodeid for a in then if a.process == one.process and a.start < one.start)
+            if set(tests) - before:
+                found[one.nodeid] = tests
+    return found
+
+
+# -- what changed -----------------------------------------------------------------------------------------------------
+
+
+def _note_changes(case: Case, state: _State, root: Path) -> None:
+    settings, context = case.settings, case.red.run.context
+    assert state.green is not None
+    git: Git | None = None
+    prefix = ""
+    if context.git.commit:
+        git = Git(("-C", str(settings.rootdir)), git_environment())
+        try:
+            prefix = git.run("rev-parse", "--show-prefix").strip()
+        except (GitError, HistoryError):
+            git = None
+    state.changes, state.gone = changes_since(state.green, root, git, context.git.commit, prefix, dirty=context.git.dirty)
+
+
+def _drift(case: Case, state: _State) -> tuple[str, ...]:
+    """Return what differs between the run of the green map, else the last green one, and the red one, beside the code."""
+    green = state.green
+    runs = [item for item in case.kept if green is not None and green.run and item.run.id == green.run]
+    runs = runs or green_before(case.kept, case.red)[-1:]
+    return differences(runs[-1].run.context, case.red.run.context, "then", "now") if runs else ()
+
+
+def differences(one: Context, other: Context, first: str, second: str) -> tuple[str, ...]:
+    """Return in words how two contexts differ: Python, platform, packages, CI."""
+    pairs = [
+        ("Python", f"{one.implementation} {one.python}", f"{other.implementation} {other.python}"),
+        ("platform", one.platform, other.platform),
+        *(
+            (name, one.packages.get(name, "none"), other.packages.get(name, "none"))
+            for name in sorted({*one.packages, *other.packages})
+        ),
+    ]
+    told = [f"{name} {before} {first}, {after} {second}" for name, before, after in pairs if before != after]
+    if one.ci.provider != other.ci.provider:
+        told.append(f"{one.ci.provider or 'no CI'} {first}, {other.ci.provider or 'no CI'} {second}")
+    return tuple(told)
+
+
+# -- what is told -----------------------------------------------------------------------------------------------------
+
+
+def _told(case: Case, state: _State, analysis: Analysis, attempts: Sequence[Attempt], failing: Sequence[str]) -> Diagnosis:
+    spent = accounts_of([case.red.folder])
+    analysis = with_spending(analysis, spent.spent, spent.tests)
+    analysis = replace(analysis, clusters=_with_status(case, state, analysis, attempts))
+    problems = state.budget.problems
+    inputs = inputs_of([case.red.folder], analysis)
+    kept = read_patterns(case.settings.folder)
+    subjects = {cluster.id for cluster in analysis.clusters} | {test for c in analysis.clusters for test in c.tests}
+    patterns = tuple(one for one in (kept.patterns if kept is not None else ()) if one.subject in subjects)
+    drift = _drift(case, state) if not state.changes else ()
+    settings = case.settings
+    model = Model(settings.model, settings.model_tokens, case.redact) if settings.model else None
+    evidence: dict[str, tuple[Cited, ...]] = {}
+    hypotheses: list[Hypothesis] = []
+    for cluster in analysis.clusters:
+        if cluster.seen == "fixed":
+            continue
+        beside = Beside(
+            shared=next((one for one in inputs.shared if one.cluster == cluster.id), None),
+            prompts=[one for one in inputs.prompts if one.cluster == cluster.id],
+            drift=drift[:5],
+            patterns=[one.words for one in patterns if one.subject == cluster.id or one.subject in cluster.tests][:5],
+            steps=[trace for trace in analysis.traces if trace.nodeid in cluster.tests],
+        )
+        cited = evidence[cluster.id] = evidence_of(cluster, beside)
+        hypotheses += _hypotheses(cluster, cited, model, problems)
+    green = state.green
+    used = None
+    if green is not None:
+        knows = len(set(green.tests).intersection(failing))
+        used = MapUsed(green.source, len(green.tests), knows, len(failing), green.commit, green.run)
+    analysis = with_notes(analysis, [*([spent.trouble] if spent.trouble else []), *problems])
+    return Diagnosis(
+        **{name: getattr(analysis, name) for name in Analysis.__struct_fields__},
+        coverage=used,
+        shared=inputs.shared,
+        prompts=inputs.prompts,
+        wastes=inputs.wastes,
+        patterns=patterns,
+        evidence=evidence,
+        hypotheses=tuple(hypotheses),
+        asked=model.used if model is not None and model.used.model else None,
+        reruns=state.budget.spent,
+    )
+
+
+def _hypotheses(
+    cluster: Cluster, cited: tuple[Cited, ...], model: Model | None, problems: dict[str, None]
+) -> tuple[Hypothesis, ...]:
+    if model is not None:
+        try:
+            if found := by_model(cluster, cited, model):
+                return found
+            problems.setdefault(f"{model.name}: nothing that cites evidence, so hypotheses are made by template")
+        except ModelError as error:
+            problems.setdefault(f"{error}; hypotheses are made by template")
+    return by_template(cluster, cited)
+
+
+def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequence[Attempt]) -> tuple[Cluster, ...]:
+    if not state.subjects:
+        return analysis.clusters
+    red = case.red.run
+    workers = {attempt.process for attempt in attempts} - {"main"}
+    of = {attempt.nodeid: attempt for attempt in attempts}
+    elsewhere = differences(red.context, state.here, "there", "here") if state.here is not None else ()
+    timed_out = frozenset(attempt.nodeid for attempt in attempts if attempt.outcome == "timeout")
+    found = []
+    for cluster in analysis.clusters:
+        own = [subject for subject in state.subjects if subject.nodeid in cluster.tests]
+        signatures = frozenset(signature.id for signature in cluster.signatures)
+        again = _together(cluster, signatures, state)
+        first = (own or again)[:1]
+        worker = of[first[0].nodeid].process if len(workers) > 1 and first and first[0].nodeid in of else ""
+        recorded = Recorded(elsewhere, worker, state.failures, timed_out)
+        told = verdict(cluster, own or again[:2], recorded) if own or again else None
+        if told is None or cluster.seen == "fixed":
+            found.append(cluster)
+            continue
+        words = told.words
+        passed = sum(subject.context.never for subject in again)
+        if told.status == "real" and passed:
+            words = f"{words}; {passed} of its {len(cluster.tests)} tests pass when run again"
+        found.append(replace(cluster, status=told.status, status_evidence=words))
+    return tuple(found)
+
+
+def _together(cluster: Cluster, signatures: frozenset[str], state: _State) -> list[Subject]:
+    """Return the tests of a cluster as they were run again with all other failing tests."""
+    if state.together is None:
+        return []
+    ran = {execution.nodeid for execution in state.together.executions}
+    return [
+        with_(subject, context=ended(subject, [state.together]))
+        for subject in (Subject(test, cluster.id, signatures) for test in cluster.tests if test in ran)
+    ]

@@ -1,0 +1,204 @@
+"""The coverage map that a diagnosis works on: one that was kept, one that the project made, or one that is recorded now."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from msgspec.structs import replace
+
+from pytest_tracetriage.collect.coverage import CoverageError, collect_coverage, read_coverage_data
+from pytest_tracetriage.collect.functions import bodies_of
+from pytest_tracetriage.collect.merging import merge_maps, stale_functions
+from pytest_tracetriage.commands.past import open_past
+from pytest_tracetriage.config import find_rootdir
+from pytest_tracetriage.diagnose.changes import changed_by
+from pytest_tracetriage.origin import Project
+from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map
+from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
+from pytest_tracetriage.store.runs import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Mapping, Sequence
+
+    from pytest_tracetriage.collect.attempts import Attempt
+    from pytest_tracetriage.commands.kept import Kept
+    from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.model.coverage import CoverageMap
+    from pytest_tracetriage.model.execution import TestRun
+
+BASE_FILE = "coverage-base.map"
+"""In a red run's folder: the green map that a diagnosis recorded for it."""
+RED_RUN = "red run"
+"""The source of a map for which no green run was to be had."""
+ENOUGH = 0.5
+"""The share of the failing tests that a map must know, else another one is looked for."""
+SLOWER = 3.0
+"""How many times longer a suite may take when its coverage is recorded."""
+START = 15.0
+"""Seconds that a pytest may take to start and to collect."""
+_COMMITS = 5000
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a map is looked for: a red run of a project. `line` are its commit and those before, None where nobody knows."""
+
+    settings: Settings
+    kept: Sequence[Kept]
+    red: Kept
+    line: Sequence[str] | None
+    redact: Callable[[str], str]
+
+
+def ancestors(settings: Settings, commit: str) -> list[str] | None:
+    """Return a commit and those before it, the nearest first; None where that cannot be told."""
+    if not commit:
+        return None
+    try:
+        git = Git(("-C", str(settings.rootdir)), git_environment())
+        return git.run("rev-list", f"--max-count={_COMMITS}", commit, "--").split()
+    except (GitError, HistoryError):
+        return None
+
+
+def stored_map(asked: Asked, failing: Collection[str], problems: dict[str, None]) -> CoverageMap | None:
+    """Return the newest map that knows enough of the failing tests, else the one that knows most of them, if any does."""
+    best: CoverageMap | None = None
+    known = 0
+    for find in (_of_runs, _of_history, _of_project):
+        for coverage in find(asked, problems):
+            knows = len(set(coverage.tests).intersection(failing))
+            if knows > known:
+                best, known = coverage, knows
+            if knows and knows >= ENOUGH * len(failing):
+                return best
+    return best
+
+
+def _of_runs(asked: Asked, problems: dict[str, None]) -> list[CoverageMap]:
+    """Return the maps of kept runs, newest first; what an earlier diagnosis recorded for the run is the newest."""
+    places = [(asked.red.folder, BASE_FILE)]
+    for item in reversed(asked.kept):
+        commit = item.run.context.git.commit
+        if item.run.id < asked.red.run.id and (asked.line is None or not commit or commit in asked.line):
+            places.append((item.folder, GREEN_FILE))
+    found = []
+    for folder, name in places:
+        try:
+            coverage = read_map(folder, name)
+        except StoreError as error:
+            problems.setdefault(str(error))
+            continue
+        if coverage is not None:
+            found.append(coverage)
+    return found
+
+
+def _of_history(asked: Asked, problems: dict[str, None]) -> list[CoverageMap]:
+    try:
+        history = open_past(asked.settings, None)
+        found = history.maps(asked.line) if history is not None else []
+    except HistoryError as error:
+        problems.setdefault(f"history: {error}")
+        return []
+    found = [coverage for coverage in found if not coverage.run or coverage.run < asked.red.run.id]
+    return [merge_maps(found)] if len(found) > 1 else found
+
+
+def _of_project(asked: Asked, _: dict[str, None]) -> list[CoverageMap]:
+    """Return what pytest-cov left, where it is from before the run and half of its functions are still what they were."""
+    path = asked.settings.rootdir / ".coverage"
+    try:
+        if not path.is_file() or path.stat().st_mtime >= asked.red.run.started:
+            return []
+        coverage = read_coverage_data(path, asked.settings.rootdir, asked.redact)
+    except (CoverageError, OSError):
+        return []  # most have no contexts: nobody said they should
+    stale = stale_functions(coverage, sources_of(asked.settings.rootdir, coverage))
+    return [coverage] if 2 * len(stale) < len(coverage.functions) else []
+
+
+def maps_of(done: TestRun, project: Path) -> tuple[CoverageMap | None, CoverageMap | None]:
+    """Return the maps of tests that passed and of tests that failed in a run in a worktree, however it ended."""
+    if not done.folder:
+        return None, None
+    folder = Path(done.folder)
+    try:
+        maps = read_map(folder, GREEN_FILE), read_map(folder, RED_FILE)
+    except StoreError:
+        return None, None
+    if maps == (None, None):  # it did not come to its end
+        recorded = collect_coverage(folder, Project(str(find_rootdir(project))))
+        return recorded.green, recorded.red
+    return maps
+
+
+def stand_in(green: CoverageMap | None, red: CoverageMap | None) -> CoverageMap | None:
+    """Return what stands for a green map where the failing tests were never green: what they run now."""
+    maps = [coverage for coverage in (green, red) if coverage is not None]
+    return replace(merge_maps(maps), source=RED_RUN, commit="", run="") if red is not None else None
+
+
+def neighbours(failing: Collection[str], attempts: Sequence[Attempt], seconds: float) -> list[str] | None:
+    """Return the tests to record within so many seconds: all (None), else the failing ones, then those of their files."""
+    if START + SLOWER * sum(attempt.seconds for attempt in attempts) <= seconds:
+        return None
+    files = {nodeid.partition("::")[0] for nodeid in failing}
+
+    def distance(attempt: Attempt) -> int:
+        return 0 if attempt.nodeid in failing else 1 if attempt.nodeid.partition("::")[0] in files else 2
+
+    chosen: set[str] = set()
+    spent = START
+    for attempt in sorted(attempts, key=distance):
+        spent += SLOWER * attempt.seconds
+        if spent <= seconds or not chosen:
+            chosen.add(attempt.nodeid)
+    return [attempt.nodeid for attempt in attempts if attempt.nodeid in chosen]
+
+
+# -- what changed since --------------------------------------------------------------------------------------------------
+
+
+def sources_of(root: Path, coverage: CoverageMap) -> dict[str, bytes]:
+    """Return the present content of the files that a map has functions of."""
+    found = {}
+    for name in dict.fromkeys(function.file for function in coverage.functions):
+        try:
+            found[name] = (root / name).read_bytes()
+        except OSError:
+            continue
+    return found
+
+
+def changes_since(
+    coverage: CoverageMap, root: Path, git: Git | None, commit: str, prefix: str, *, dirty: bool
+) -> tuple[dict[tuple[str, str], tuple[str, ...]], frozenset[tuple[str, str]]]:
+    """Return the functions changed since a map, with the commits that changed them, and those that are gone.
+
+    `root` is the project as it is red, `commit` its commit, `prefix` where the project lies in the repository.
+    """
+    sources = sources_of(root, coverage)
+    present: set[tuple[str, str]] = set()
+    for name, source in sources.items():
+        try:
+            present |= {(name, body.function.name) for body in bodies_of(name, source)}
+        except ValueError:
+            continue
+    stale = {(coverage.functions[index].file, coverage.functions[index].name) for index in stale_functions(coverage, sources)}
+    by = _commits(git, coverage.commit, commit, prefix) if git is not None and coverage.commit and commit else {}
+    last = ("uncommitted changes",) if dirty else ()
+    changes = {place: by.get(place) or last for place in stale & present}
+    for place, commits in by.items():  # what is new is in no map
+        changes.setdefault(place, commits)
+    return changes, frozenset(stale - present)
+
+
+def _commits(git: Git, old: str, new: str, prefix: str) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    try:
+        return changed_by(git, old, new, prefix)
+    except (GitError, HistoryError):
+        return {}

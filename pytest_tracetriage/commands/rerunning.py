@@ -1,0 +1,235 @@
+"""Tests run again for a diagnosis, within its budget: alone, after others, and after ever fewer of them."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.diagnose.pollution import causes_among
+from pytest_tracetriage.diagnose.rerun import AFTER_POLLUTER, IN_CONTEXT, TIMES, Again, ended
+from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.execute.run import run_orders, run_tests
+from pytest_tracetriage.model.diagnosis import Reruns
+from pytest_tracetriage.triage.signature import signature_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from pytest_tracetriage.collect.attempts import Attempt
+    from pytest_tracetriage.diagnose.pollution import Search, Tests
+    from pytest_tracetriage.diagnose.rerun import Subject
+    from pytest_tracetriage.execute.worktree import Worktree
+    from pytest_tracetriage.model.execution import Order, TestRun
+
+PATIENCE = 20.0
+"""Seconds that tests may take beyond ten times what they took in the run."""
+SLOWER = 10
+LEAST = 1.0
+"""Seconds below which nothing is begun any more."""
+
+
+@dataclass
+class Budget:
+    """The time that is left, what was spent, and what could not be done."""
+
+    deadline: float
+    command: tuple[str, ...]
+    told: Callable[[str, int, int], None]
+    problems: dict[str, None] = field(default_factory=dict)
+    spent: Reruns = field(default_factory=Reruns)
+
+    @property
+    def left(self) -> float:
+        """Return the seconds that are left."""
+        return self.deadline - time.monotonic()
+
+    def orders(
+        self, worktree: Worktree, orders: Sequence[Tests], seconds: Mapping[str, float], what: str, *, coverage: bool = False
+    ) -> TestRun | None:
+        """Run each list of tests in a fresh process; None, and a problem, where that could not be done."""
+        longest = max((sum(seconds.get(test, 0.0) for test in order) for order in orders), default=0.0)
+        arguments = ("--tracetriage-coverage",) if coverage else ()
+
+        def run() -> TestRun:
+            return run_orders(
+                worktree,
+                orders,
+                sign=signature_id,
+                timeout=self.left,
+                order_timeout=min(self.left, SLOWER * longest + PATIENCE),
+                command=self.command,
+                arguments=arguments,
+                progress=lambda done: self.told(what, done, len(orders)),
+            )
+
+        return self._done(run, what)
+
+    def tests(self, worktree: Worktree, nodeids: Sequence[str] | None, timeout: float, what: str) -> TestRun | None:
+        """Run tests once as collected, with coverage; None, and a problem, where that could not be done."""
+
+        def run() -> TestRun:
+            return run_tests(
+                worktree,
+                nodeids,
+                sign=signature_id,
+                timeout=min(timeout, self.left),
+                command=self.command,
+                arguments=("--tracetriage-coverage",),
+            )
+
+        self.told(what, 0, 1)
+        return self._done(run, what)
+
+    def _done(self, run: Callable[[], TestRun], what: str) -> TestRun | None:
+        if self.left < LEAST:
+            self.problems.setdefault(f"the budget was spent before {what}")
+            return None
+        try:
+            done = run()
+        except ExecuteError as error:
+            self.problems.setdefault(f"{what}: {error}")
+            return None
+        spent = self.spent
+        self.spent = Reruns(
+            spent.pytest_runs + 1, spent.tests + len(done.executions), spent.seconds + done.seconds, spent.cpu + done.cpu
+        )
+        if done.void:
+            self.problems.setdefault(f"{what}: {done.void}")
+            return None
+        if done.timed_out:
+            self.problems.setdefault(f"the budget was spent during {what}")
+        self.problems.update(dict.fromkeys(f"{what}: {note}" for note in done.notes))
+        return done
+
+
+def alone(subjects: Sequence[Subject]) -> list[Tests]:
+    """Return the orders that run each test alone, as often as that is done."""
+    return [(subject.nodeid,) for subject in subjects for _ in range(TIMES)]
+
+
+def with_alone(subjects: Sequence[Subject], orders: Sequence[Order]) -> list[Subject]:
+    """Return the subjects with what became of them in the orders of `alone`."""
+    rows = [orders[number * TIMES : (number + 1) * TIMES] for number in range(len(subjects))]
+    return [replace(subject, alone=ended(subject, row)) for subject, row in zip(subjects, rows, strict=True)]
+
+
+def in_context(
+    budget: Budget, worktree: Worktree, subjects: Sequence[Subject], attempts: Sequence[Attempt], seconds: Mapping[str, float]
+) -> list[Subject]:
+    """Run those that pass alone after the tests that ran before them: those of their file first, then all; find polluters."""
+    before = {subject.nodeid: _before(subject.nodeid, attempts) for subject in subjects if subject.alone.never}
+    found = {subject.nodeid: subject for subject in subjects}
+    causes: dict[str, Tests] = {}
+    for near in (True, False):
+        waiting = [subject for subject in found.values() if subject.nodeid in before and subject.nodeid not in causes]
+        rows = []
+        for subject in waiting:
+            tests = before[subject.nodeid]
+            own = tuple(test for test in tests if _file(test) == _file(subject.nodeid))
+            if not near and len(own) == len(tests):
+                continue  # ran already
+            if tests := own if near else tests:
+                rows.append((subject, tests))
+        if not rows:
+            continue
+        orders = [(*tests, subject.nodeid) for subject, tests in rows for _ in range(IN_CONTEXT)]
+        done = budget.orders(worktree, orders, seconds, "reruns in context")
+        if done is None:
+            break
+        for number, (subject, tests) in enumerate(rows):
+            seen = ended(subject, done.orders[number * IN_CONTEXT : (number + 1) * IN_CONTEXT])
+            total = seen if seen.failed else found[subject.nodeid].context + seen
+            found[subject.nodeid] = replace(found[subject.nodeid], context=total, before=len(tests))
+            if seen.always:
+                causes[subject.nodeid] = tests
+    if causes:
+        culprits = _searched(budget, worktree, [(found[name], tests) for name, tests in causes.items()], seconds, failing=True)
+        found |= {name: replace(found[name], polluters=tests, proof=proof) for name, (tests, proof) in culprits.items()}
+    return list(found.values())
+
+
+def brittle(
+    budget: Budget, worktree: Worktree, subjects: Sequence[Subject], earlier: Mapping[str, Tests], seconds: Mapping[str, float]
+) -> list[Subject]:
+    """Run those that fail alone after tests after which they once passed; find what they need.
+
+    `earlier` are the tests that ran before each of them then, where not all of these ran before it in the red run.
+    """
+    found = {subject.nodeid: subject for subject in subjects}
+    rows = [(subject, earlier[subject.nodeid]) for subject in subjects if subject.alone.always and subject.nodeid in earlier]
+    if not rows:
+        return list(subjects)
+    orders = [(*tests, subject.nodeid) for subject, tests in rows for _ in range(IN_CONTEXT)]
+    done = budget.orders(worktree, orders, seconds, "reruns after what ran before them when they passed")
+    if done is None:
+        return list(subjects)
+    causes = []
+    for number, (subject, tests) in enumerate(rows):
+        seen = ended(subject, done.orders[number * IN_CONTEXT : (number + 1) * IN_CONTEXT])
+        if seen.never:
+            causes.append((subject, tests))
+        else:
+            found[subject.nodeid] = replace(subject, context=seen, before=len(tests))
+    for name, (tests, proof) in _searched(budget, worktree, causes, seconds, failing=False).items():
+        found[name] = replace(found[name], setters=tests, proof=proof)
+    return list(found.values())
+
+
+def _before(nodeid: str, attempts: Sequence[Attempt]) -> Tests:
+    """Return what had run before a test in its process, in that order."""
+    own = next((attempt for attempt in attempts if attempt.nodeid == nodeid), None)
+    if own is None:
+        return ()
+    return tuple(one.nodeid for one in attempts if one.process == own.process and one.start < own.start)
+
+
+def _file(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
+
+
+def _searched(
+    budget: Budget,
+    worktree: Worktree,
+    wanted: Sequence[tuple[Subject, Tests]],
+    seconds: Mapping[str, float],
+    *,
+    failing: bool,
+) -> dict[str, tuple[Tests, Again]]:
+    """Search for the causes of all subjects at once, a round of all searches in one pytest; then prove what was found."""
+    searches: list[tuple[Subject, Search]] = [(subject, causes_among(tests)) for subject, tests in wanted]
+    asked: list[tuple[Subject, Search, list[Tests]]] = []
+    ends: list[tuple[Subject, Tests]] = []
+
+    def go_on(subject: Subject, search: Search, answers: list[bool] | None) -> None:
+        try:
+            asked.append((subject, search, next(search) if answers is None else search.send(answers)))
+        except StopIteration as end:
+            if end.value:
+                ends.append((subject, end.value))
+
+    for subject, search in searches:
+        go_on(subject, search, None)
+    while asked:
+        now, asked = asked, []
+        orders = [(*tests, subject.nodeid) for subject, _, several in now for tests in several]
+        what = "the search for what tests leave behind" if failing else "the search for what tests need"
+        done = budget.orders(worktree, orders, seconds, what)
+        if done is None:
+            return {}
+        answers = iter(done.orders)
+        for subject, search, several in now:
+            seen = [ended(subject, [next(answers)]) for _ in several]
+            go_on(subject, search, [bool(one.ran) and bool(one.failed) == failing for one in seen])
+    if not ends:
+        return {}
+    orders = [(*tests, subject.nodeid) for subject, tests in ends for _ in range(AFTER_POLLUTER)]
+    done = budget.orders(worktree, orders, seconds, "the proof of what was found")
+    if done is None:
+        return {}
+    proven = {}
+    for number, (subject, tests) in enumerate(ends):
+        proof = ended(subject, done.orders[number * AFTER_POLLUTER : (number + 1) * AFTER_POLLUTER])
+        if proof.ran and (proof.always if failing else proof.never):
+            proven[subject.nodeid] = (tests, proof)
+    return proven

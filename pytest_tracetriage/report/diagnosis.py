@@ -1,0 +1,87 @@
+"""A diagnosis for the terminal, as lines of styled text."""
+
+from __future__ import annotations
+
+import textwrap
+from typing import TYPE_CHECKING
+
+from pytest_tracetriage.report.show import shared_texts
+from pytest_tracetriage.report.terminal import causes, headline, problems, state_of
+from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten, unit
+
+if TYPE_CHECKING:
+    from pytest_tracetriage.model.analysis import Cluster, Suspect
+    from pytest_tracetriage.model.diagnosis import Diagnosis
+    from pytest_tracetriage.model.hypotheses import Waste
+
+SUSPECTS = 3
+_STYLES = {"real": "red", "infrastructure": "magenta", "": "dim"}
+
+
+def diagnosis_lines(found: Diagnosis, width: int) -> list[Line]:
+    """Return of each cause whether it is real, where it lies, what its failures share and what may be wrong."""
+    style = "red bold" if found.totals.failures else "green bold"
+    lines: list[Line] = [((f" {headline(found)} ".center(width, "="), style),)]
+    names = short_ids(cluster.id for cluster in found.clusters)
+    for cluster in causes(found):
+        lines += _cause(found, cluster, names[cluster.id], width)
+    lines += [((shorten(printable(waste_text(waste)), width), ""),) for waste in found.wastes[:3]]
+    lines += [((text, "dim"),) for text in basis(found)]
+    return [*lines, *problems(found)]
+
+
+def _cause(found: Diagnosis, cluster: Cluster, name: str, width: int) -> list[Line]:
+    indent = " " * (len(name) + 2)
+    status = cluster.status or "not run again"
+    said = f"{status}: {printable(cluster.status_evidence)}" if cluster.status_evidence else status
+    first, *rest = textwrap.wrap(said, max(20, width - len(indent))) or [""]
+    lines: list[Line] = [((name, "cyan bold"), ("  ", ""), (first, _STYLES.get(cluster.status, "yellow")))]
+    lines += [((indent + text, _STYLES.get(cluster.status, "yellow")),) for text in rest]
+    count = f"  {plural(cluster.count, unit(cluster.tests))}" + (f", {state}" if (state := state_of(cluster)) else "")
+    room = max(20, width - len(indent) - len(count))
+    lines.append(((indent, ""), (shorten(printable(cluster.name), room), "bold"), (count, "")))
+    for index, suspect in enumerate(cluster.suspects[:SUSPECTS]):
+        lines.append(_field(indent, "" if index else "where", _suspect(suspect), width))
+        if not index:
+            lines.append(_field(indent, "", suspect.evidence, width))
+    for index, text in enumerate(text for one in found.shared if one.cluster == cluster.id for text in shared_texts(one)[:3]):
+        lines.append(_field(indent, "" if index else "shared", text, width))
+    patterns = [one.words for one in found.patterns if one.subject == cluster.id or one.subject in cluster.tests]
+    for index, text in enumerate(patterns[:2]):
+        lines.append(_field(indent, "" if index else "past", text, width))
+    hypotheses = [one for one in found.hypotheses if one.cluster == cluster.id]
+    for index, one in enumerate(hypotheses[:2]):
+        by = f" ({one.source})" if one.source else ""
+        lines.append(_field(indent, "" if index else "maybe", f"{one.text}{by} [{', '.join(one.cites)}]", width))
+    return lines
+
+
+def waste_text(waste: Waste) -> str:
+    """Return in a line what work need not have been done, and what it took."""
+    of = " ".join(part for part in (waste.component, waste.name) if part)
+    text = f"waste: {waste.kind} {of}: {plural(waste.times, 'call')} too many in {plural(waste.traces, 'trace')}"
+    tokens = f", {waste.tokens:,} tokens" if waste.tokens else ""
+    return text + tokens + (f", $ {waste.cost:.4f}" if waste.cost else "")
+
+
+def _suspect(suspect: Suspect) -> str:
+    return f"{suspect.file}  {suspect.function} ({suspect.line})  {suspect.score:.2f}"
+
+
+def _field(indent: str, name: str, text: str, width: int) -> Line:
+    return (f"{indent}{name:<7} ", "dim"), (shorten(printable(text), max(20, width - len(indent) - 8)), "")
+
+
+def basis(found: Diagnosis) -> list[str]:
+    """Return what the suspects rest on, and what was run, in lines."""
+    lines = []
+    if (used := found.coverage) is not None:
+        origin = f"at {used.commit[:8]}" if used.commit else f"of run {used.run}" if used.run else ""
+        knows = f"{used.failing} of {used.of_failing} failing tests"
+        made = {"red run": "coverage of the red tree (no green run to compare with)", "recorded": f"coverage recorded {origin}"}
+        text = made.get(used.source, f"coverage by {used.source} {origin}").strip()
+        lines.append(f"{text}: {plural(used.tests, 'test')}, {knows}")
+    if found.reruns.pytest_runs:
+        runs = f"{plural(found.reruns.pytest_runs, 'test process', 'test processes')}, {plural(found.reruns.tests, 'test')}"
+        lines.append(f"{runs}, {found.reruns.seconds:.0f} s")
+    return lines
