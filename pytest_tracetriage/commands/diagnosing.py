@@ -21,6 +21,7 @@ from pytest_tracetriage.commands.mapping import (
     Asked,
     ancestors,
     changes_since,
+    knows_enough,
     maps_of,
     neighbours,
     stand_in,
@@ -112,8 +113,10 @@ def diagnose(case: Case, *, changes: bool, rerun: bool) -> Diagnosis:
     attempts = attempts_of(red.folder)
     failing = [attempt.nodeid for attempt in attempts if attempt.outcome in FAILING]
     line = ancestors(settings, red.run.context.git.commit)
+    spare: CoverageMap | None = None
     if failing:
-        state.green = stored_map(Asked(settings, case.kept, red, line, case.redact), failing, problems)
+        spare = stored_map(Asked(settings, case.kept, red, line, case.redact), failing, problems)
+        state.green = spare if spare is not None and (not rerun or knows_enough(spare, failing)) else None
     try:
         state.red = read_map(red.folder, RED_FILE)
     except StoreError as error:
@@ -128,6 +131,7 @@ def diagnose(case: Case, *, changes: bool, rerun: bool) -> Diagnosis:
             problems.setdefault(f"no test was run again: {error}")
     elif failing and changes and state.green is not None:
         _note_changes(case, state, settings.rootdir)
+    state.green = state.green or spare
     if state.green is None and state.red is not None:  # the run itself was recorded with coverage
         try:
             state.green = stand_in(read_map(red.folder, GREEN_FILE), state.red)
@@ -186,7 +190,7 @@ def _rerun(
         state.subjects = [
             with_(subject, context=ended(subject, done.orders[:1])) for subject in with_alone(state.subjects, done.orders[1:])
         ]
-        state.subjects = in_context(budget, tree, state.subjects, attempts, seconds)
+        state.subjects = in_context(budget, tree, state.subjects, attempts, seconds, ran_all=len(whole) == len(attempts))
         earlier = _earlier(case, state, attempts, whole if recording else [])
         state.subjects = brittle(budget, tree, state.subjects, earlier, seconds)
 
@@ -417,7 +421,7 @@ def _hypotheses(
 
 def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequence[Attempt]) -> tuple[Cluster, ...]:
     if not state.subjects:
-        return analysis.clusters
+        return _as_before(case, analysis)
     red = case.red.run
     workers = {attempt.process for attempt in attempts} - {"main"}
     of = {attempt.nodeid: attempt for attempt in attempts}
@@ -440,6 +444,18 @@ def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequen
         if told.status == "real" and passed:
             words = f"{words}; {passed} of its {len(cluster.tests)} tests pass when run again"
         found.append(replace(cluster, status=told.status, status_evidence=words))
+    return tuple(found)
+
+
+def _as_before(case: Case, analysis: Analysis) -> tuple[Cluster, ...]:
+    """Return the clusters with what an earlier diagnosis of the run found out by running the same tests again."""
+    before = {cluster.id: cluster for cluster in (case.red.analysis.clusters if case.red.analysis is not None else ())}
+    found = []
+    for cluster in analysis.clusters:
+        old = before.get(cluster.id)
+        if old is not None and old.tests == cluster.tests and cluster.seen != "fixed":
+            cluster = replace(cluster, status=old.status, status_evidence=old.status_evidence)  # noqa: PLW2901
+        found.append(cluster)
     return tuple(found)
 
 

@@ -73,9 +73,14 @@ def stored_map(asked: Asked, failing: Collection[str], problems: dict[str, None]
             knows = len(set(coverage.tests).intersection(failing))
             if knows > known:
                 best, known = coverage, knows
-            if knows and knows >= ENOUGH * len(failing):
+            if best is coverage and knows_enough(coverage, failing):
                 return best
     return best
+
+
+def knows_enough(coverage: CoverageMap, failing: Collection[str]) -> bool:
+    """Return whether a map knows so many of the failing tests that no other is needed."""
+    return len(set(coverage.tests).intersection(failing)) >= ENOUGH * len(failing)
 
 
 def _of_runs(asked: Asked, problems: dict[str, None]) -> list[CoverageMap]:

@@ -115,37 +115,56 @@ def with_alone(subjects: Sequence[Subject], orders: Sequence[Order]) -> list[Sub
 
 
 def in_context(
-    budget: Budget, worktree: Worktree, subjects: Sequence[Subject], attempts: Sequence[Attempt], seconds: Mapping[str, float]
+    budget: Budget,
+    worktree: Worktree,
+    subjects: Sequence[Subject],
+    attempts: Sequence[Attempt],
+    seconds: Mapping[str, float],
+    *,
+    ran_all: bool = False,
 ) -> list[Subject]:
-    """Run those that pass alone after the tests that ran before them: those of their file first, then all; find polluters."""
-    before = {subject.nodeid: _before(subject.nodeid, attempts) for subject in subjects if subject.alone.never}
+    """Run those that pass alone after the tests that ran before them: those of their file first, then all; find polluters.
+
+    Those of one file, and those of one process, run in one order, each in its place. `ran_all`: all has run in order already.
+    """
     found = {subject.nodeid: subject for subject in subjects}
+    place = {attempt.nodeid: attempt for attempt in attempts}
     causes: dict[str, Tests] = {}
     for near in (True, False):
-        waiting = [subject for subject in found.values() if subject.nodeid in before and subject.nodeid not in causes]
-        rows = []
+        waiting = [one for one in found.values() if one.alone.never and one.nodeid in place and one.nodeid not in causes]
+        if not near and ran_all:
+            causes |= {one.nodeid: _before(one.nodeid, attempts) for one in waiting if one.context.failed}
+            break
+        groups: dict[str, list[Subject]] = {}
         for subject in waiting:
-            tests = before[subject.nodeid]
-            own = tuple(test for test in tests if _file(test) == _file(subject.nodeid))
-            if not near and len(own) == len(tests):
-                continue  # ran already
-            if tests := own if near else tests:
-                rows.append((subject, tests))
+            process = place[subject.nodeid].process
+            groups.setdefault(f"{process} {_file(subject.nodeid)}" if near else process, []).append(subject)
+        rows = []
+        for group in groups.values():
+            last = max(group, key=lambda one: place[one.nodeid].start)
+            tests = (*_before(last.nodeid, attempts), last.nodeid)
+            own = tuple(test for test in tests if _file(test) == _file(last.nodeid))
+            if len(own if near else tests) > 1 and (near or len(own) < len(tests)):
+                rows.append((group, own if near else tests))
         if not rows:
             continue
-        orders = [(*tests, subject.nodeid) for subject, tests in rows for _ in range(IN_CONTEXT)]
+        times = IN_CONTEXT if near else 1
+        orders = [tests for _, tests in rows for _ in range(times)]
         done = budget.orders(worktree, orders, seconds, "reruns in context")
         if done is None:
             break
-        for number, (subject, tests) in enumerate(rows):
-            seen = ended(subject, done.orders[number * IN_CONTEXT : (number + 1) * IN_CONTEXT])
-            total = seen if seen.failed else found[subject.nodeid].context + seen
-            found[subject.nodeid] = replace(found[subject.nodeid], context=total, before=len(tests))
-            if seen.always:
-                causes[subject.nodeid] = tests
+        for number, (group, tests) in enumerate(rows):
+            for subject in group:
+                seen = ended(subject, done.orders[number * times : (number + 1) * times])
+                before = tests[: tests.index(subject.nodeid)]
+                total = seen if seen.failed else subject.context + seen
+                found[subject.nodeid] = replace(subject, context=total, before=len(before))
+                if seen.always and before:
+                    causes[subject.nodeid] = before
     if causes:
-        culprits = _searched(budget, worktree, [(found[name], tests) for name, tests in causes.items()], seconds, failing=True)
-        found |= {name: replace(found[name], polluters=tests, proof=proof) for name, (tests, proof) in culprits.items()}
+        wanted = [(found[name], tests) for name, tests in causes.items()]
+        for name, (tests, proof) in _searched(budget, worktree, wanted, seconds, failing=True).items():
+            found[name] = replace(found[name], polluters=tests, proof=proof)
     return list(found.values())
 
 

@@ -11,6 +11,7 @@ import msgspec
 from pytest_tracetriage.commands.output import emit
 from pytest_tracetriage.model.analysis import ANALYSIS_SCHEMA, Analysis
 from pytest_tracetriage.model.culprit import CULPRIT_SCHEMA, Search
+from pytest_tracetriage.model.diagnosis import Diagnosis
 from pytest_tracetriage.model.policy import ALIASES_SCHEMA, Aliases
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 from pytest_tracetriage.model.trace import Record
@@ -20,6 +21,7 @@ KINDS: dict[str, tuple[str, Any]] = {
     "record": (RECORD_SCHEMA, Record),
     "run": (RUN_SCHEMA, Run),
     "analysis": (ANALYSIS_SCHEMA, Analysis),
+    "diagnosis": (ANALYSIS_SCHEMA, Diagnosis),
     "aliases": (ALIASES_SCHEMA, Aliases),
     "culprit": (CULPRIT_SCHEMA, Search),
 }

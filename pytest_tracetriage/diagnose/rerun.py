@@ -186,11 +186,10 @@ def _verdict(cluster: Cluster, subject: Subject, recorded: Recorded) -> Verdict 
         return Verdict("real", f"{_counts(alone, context)}{unlike}")
     if alone.failed:
         return Verdict("flaky", f"{_counts(alone, context)}{_unlike(alone + context)}")
-    if context.always and alone.never:
+    if context.always and context.ran > 1:
         after = f"after the {subject.before:,} tests that ran before it" if subject.before else "in context"
-        return Verdict(
-            "order-dependent", f"passes alone; fails {after} ({context.failed} of {context.ran}); no test alone explains it"
-        )
+        words = f"passes alone; fails {after} ({context.failed} of {context.ran}); no test alone explains it"
+        return Verdict("order-dependent", words)
     if context.failed:
         return Verdict("flaky", _counts(alone, context))
     return _by_chance(subject, recorded)
