@@ -10,6 +10,7 @@ from pytest_tracetriage.collect.opening import lines, open_source
 from pytest_tracetriage.collect.runs import open_run
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -35,7 +36,10 @@ class _Head(msgspec.Struct, gc=False):
 
 
 def attempts_of(folder: Path) -> list[Attempt]:
-    """Return the tests of a run's folder by the time at which they began. What cannot be read is left out."""
+    """Return the tests of a run's folder by the time at which they began, those of one process in its order.
+
+    What cannot be read is left out.
+    """
     decode = msgspec.json.Decoder(_Head).decode
     found: dict[str, Attempt] = {}
     for path in open_run(folder).traces:
@@ -50,5 +54,12 @@ def attempts_of(folder: Path) -> list[Attempt]:
                     continue
                 if not head.rerun and not head.subtest and "::" in head.nodeid:
                     seconds = sum(head.phases.values())
+                    found.pop(head.nodeid, None)
                     found[head.nodeid] = Attempt(head.nodeid, head.outcome, head.start, seconds, process)
-    return sorted(found.values(), key=lambda attempt: (attempt.start, attempt.process, attempt.nodeid))
+    return sorted(found.values(), key=lambda attempt: attempt.start)
+
+
+def before(nodeid: str, attempts: Sequence[Attempt]) -> tuple[str, ...]:
+    """Return what had run before a test in its process, in that order; nothing for a test that did not run."""
+    place = next((number for number, attempt in enumerate(attempts) if attempt.nodeid == nodeid), 0)
+    return tuple(one.nodeid for one in attempts[:place] if one.process == attempts[place].process)

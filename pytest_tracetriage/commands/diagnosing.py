@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pytest_tracetriage.collect.attempts import attempts_of
+from pytest_tracetriage.collect.attempts import attempts_of, before
 from pytest_tracetriage.collect.condense import failed_traces
 from pytest_tracetriage.commands.accounts import accounts_of
 from pytest_tracetriage.commands.kept import green_before
@@ -299,20 +299,16 @@ def _earlier(case: Case, state: _State, attempts: Sequence[Attempt], whole: Sequ
     for nodeid, subject in waiting.items():
         if subject.context.never and nodeid in whole:
             found[nodeid] = tuple(whole[: whole.index(nodeid)])
-    place = {attempt.nodeid: attempt for attempt in attempts}
     commit = case.red.run.context.git.commit
     for item in reversed(case.kept):
         if item.run.id >= case.red.run.id or item.run.context.git.commit != commit or not waiting.keys() - found.keys():
             continue
         then = attempts_of(item.folder)
         for one in then:
-            if one.nodeid not in waiting or one.nodeid in found or one.outcome != "passed":
-                continue
-            own = place[one.nodeid]
-            before = {a.nodeid for a in attempts if a.process == own.process and a.start < own.start}
-            tests = tuple(a.nodeid for a in then if a.process == one.process and a.start < one.start)
-            if set(tests) - before:
-                found[one.nodeid] = tests
+            if one.nodeid in waiting and one.nodeid not in found and one.outcome == "passed":
+                tests = before(one.nodeid, then)
+                if set(tests) - set(before(one.nodeid, attempts)):
+                    found[one.nodeid] = tests
     return found
 
 

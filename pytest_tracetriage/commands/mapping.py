@@ -142,9 +142,22 @@ def maps_of(done: TestRun, project: Path) -> tuple[CoverageMap | None, CoverageM
 
 
 def stand_in(green: CoverageMap | None, red: CoverageMap | None) -> CoverageMap | None:
-    """Return what stands for a green map where the failing tests were never green: what they run now."""
-    maps = [coverage for coverage in (green, red) if coverage is not None]
-    return replace(merge_maps(maps), source=RED_RUN, commit="", run="") if red is not None else None
+    """Return what stands for a green map where the failing tests were never green: what they run now.
+
+    Left out is what only they run to show a value: pytest asks for it when an assertion has failed.
+    """
+    if red is None:
+        return None
+    merged = merge_maps([coverage for coverage in (green, red) if coverage is not None])
+    failing = set(red.tests)
+    passing = sum(1 << number for number, test in enumerate(merged.tests) if test not in failing)
+    shows = {number for number, function in enumerate(merged.functions) if "repr" in function.name.rpartition(".")[2]}
+    kept = tuple(
+        element
+        for element in merged.elements
+        if element.function not in shows or int.from_bytes(element.tests, "little") & passing
+    )
+    return replace(merged, elements=kept, source=RED_RUN, commit="", run="")
 
 
 def neighbours(failing: Collection[str], attempts: Sequence[Attempt], seconds: float) -> list[str] | None:

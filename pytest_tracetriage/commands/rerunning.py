@@ -6,6 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.collect.attempts import before
 from pytest_tracetriage.diagnose.pollution import causes_among
 from pytest_tracetriage.diagnose.rerun import AFTER_POLLUTER, IN_CONTEXT, TIMES, Again, ended
 from pytest_tracetriage.execute.errors import ExecuteError
@@ -128,21 +129,21 @@ def in_context(
     Those of one file, and those of one process, run in one order, each in its place. `ran_all`: all has run in order already.
     """
     found = {subject.nodeid: subject for subject in subjects}
-    place = {attempt.nodeid: attempt for attempt in attempts}
+    place = {attempt.nodeid: number for number, attempt in enumerate(attempts)}
     causes: dict[str, Tests] = {}
     for near in (True, False):
         waiting = [one for one in found.values() if one.alone.never and one.nodeid in place and one.nodeid not in causes]
         if not near and ran_all:
-            causes |= {one.nodeid: _before(one.nodeid, attempts) for one in waiting if one.context.failed}
+            causes |= {one.nodeid: before(one.nodeid, attempts) for one in waiting if one.context.failed}
             break
         groups: dict[str, list[Subject]] = {}
         for subject in waiting:
-            process = place[subject.nodeid].process
+            process = attempts[place[subject.nodeid]].process
             groups.setdefault(f"{process} {_file(subject.nodeid)}" if near else process, []).append(subject)
         rows = []
         for group in groups.values():
-            last = max(group, key=lambda one: place[one.nodeid].start)
-            tests = (*_before(last.nodeid, attempts), last.nodeid)
+            last = max(group, key=lambda one: place[one.nodeid])
+            tests = (*before(last.nodeid, attempts), last.nodeid)
             own = tuple(test for test in tests if _file(test) == _file(last.nodeid))
             if len(own if near else tests) > 1 and (near or len(own) < len(tests)):
                 rows.append((group, own if near else tests))
@@ -156,11 +157,11 @@ def in_context(
         for number, (group, tests) in enumerate(rows):
             for subject in group:
                 seen = ended(subject, done.orders[number * times : (number + 1) * times])
-                before = tests[: tests.index(subject.nodeid)]
+                earlier = tests[: tests.index(subject.nodeid)]
                 total = seen if seen.failed else subject.context + seen
-                found[subject.nodeid] = replace(subject, context=total, before=len(before))
-                if seen.always and before:
-                    causes[subject.nodeid] = before
+                found[subject.nodeid] = replace(subject, context=total, before=len(earlier))
+                if seen.always and earlier:
+                    causes[subject.nodeid] = earlier
     if causes:
         wanted = [(found[name], tests) for name, tests in causes.items()]
         for name, (tests, proof) in _searched(budget, worktree, wanted, seconds, failing=True).items():
@@ -173,34 +174,27 @@ def brittle(
 ) -> list[Subject]:
     """Run those that fail alone after tests after which they once passed; find what they need.
 
-    `earlier` are the tests that ran before each of them then, where not all of these ran before it in the red run.
+    `earlier` are orders in which they passed, up to each of them; those of which one begins another are run as one.
     """
     found = {subject.nodeid: subject for subject in subjects}
-    rows = [(subject, earlier[subject.nodeid]) for subject in subjects if subject.alone.always and subject.nodeid in earlier]
-    if not rows:
-        return list(subjects)
-    orders = [(*tests, subject.nodeid) for subject, tests in rows for _ in range(IN_CONTEXT)]
-    done = budget.orders(worktree, orders, seconds, "reruns after what ran before them when they passed")
+    rows = [(found[name], (*tests, name)) for name, tests in earlier.items() if name in found]
+    orders = [
+        tests for _, tests in rows if not any(len(tests) < len(other) and other[: len(tests)] == tests for _, other in rows)
+    ]
+    done = budget.orders(worktree, orders, seconds, "reruns after what ran before them when they passed") if orders else None
     if done is None:
         return list(subjects)
     causes = []
-    for number, (subject, tests) in enumerate(rows):
-        seen = ended(subject, done.orders[number * IN_CONTEXT : (number + 1) * IN_CONTEXT])
+    for subject, tests in rows:
+        number = next(number for number, order in enumerate(orders) if order[: len(tests)] == tests)
+        seen = ended(subject, [done.orders[number]])
         if seen.never:
-            causes.append((subject, tests))
+            causes.append((subject, tests[:-1]))
         else:
-            found[subject.nodeid] = replace(subject, context=seen, before=len(tests))
+            found[subject.nodeid] = replace(subject, context=subject.context + seen, before=len(tests) - 1)
     for name, (tests, proof) in _searched(budget, worktree, causes, seconds, failing=False).items():
         found[name] = replace(found[name], setters=tests, proof=proof)
     return list(found.values())
-
-
-def _before(nodeid: str, attempts: Sequence[Attempt]) -> Tests:
-    """Return what had run before a test in its process, in that order."""
-    own = next((attempt for attempt in attempts if attempt.nodeid == nodeid), None)
-    if own is None:
-        return ()
-    return tuple(one.nodeid for one in attempts if one.process == own.process and one.start < own.start)
 
 
 def _file(nodeid: str) -> str:
