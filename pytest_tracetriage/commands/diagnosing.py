@@ -40,6 +40,7 @@ from pytest_tracetriage.execute.worktree import checkout, head
 from pytest_tracetriage.llm import Model, ModelError
 from pytest_tracetriage.model.analysis import Analysis
 from pytest_tracetriage.model.diagnosis import Diagnosis, MapUsed
+from pytest_tracetriage.model.execution import Order
 from pytest_tracetriage.model.trace import FAILING
 from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map, write_map
 from pytest_tracetriage.store.history.errors import HistoryError
@@ -59,7 +60,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.execute.worktree import Worktree
     from pytest_tracetriage.model.analysis import Cluster
     from pytest_tracetriage.model.coverage import CoverageMap
-    from pytest_tracetriage.model.execution import Order, TestRun
+    from pytest_tracetriage.model.execution import Execution, TestRun
     from pytest_tracetriage.model.hypotheses import Cited, Hypothesis
     from pytest_tracetriage.model.run import Context
     from pytest_tracetriage.model.trace import Failure
@@ -98,6 +99,8 @@ class _State:
     changes: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
     gone: frozenset[tuple[str, str]] = frozenset()
     subjects: list[Subject] = field(default_factory=list)
+    uncollected: tuple[Execution, ...] = ()
+    """Files that could not be collected again."""
     together: Order | None = None
     """What became of the failing tests when all of them were run again in one process."""
     here: Context | None = None
@@ -121,7 +124,8 @@ def diagnose(case: Case, *, changes: bool, rerun: bool) -> Diagnosis:
         state.red = read_map(red.folder, RED_FILE)
     except StoreError as error:
         problems.setdefault(str(error))
-    if failing and rerun:
+    broken = any("::" not in test for cluster in _open(red.analysis) for test in cluster.tests)
+    if (failing or broken) and rerun:
         for trace in failed_traces(red.folder, set(failing)):
             if trace.failure is not None:
                 state.failures.setdefault(trace.nodeid, trace.failure)
@@ -129,15 +133,16 @@ def diagnose(case: Case, *, changes: bool, rerun: bool) -> Diagnosis:
             _rerun(case, state, attempts, failing, line, changes=changes)
         except ExecuteError as error:
             problems.setdefault(f"no test was run again: {error}")
-    elif failing and changes and state.green is not None:
+    elif changes and state.green is not None:
         _note_changes(case, state, settings.rootdir)
     state.green = state.green or spare
-    if state.green is None and state.red is not None:  # the run itself was recorded with coverage
-        try:
-            state.green = stand_in(read_map(red.folder, GREEN_FILE), state.red)
-        except StoreError as error:
-            problems.setdefault(str(error))
+    if state.green is None:
+        state.green = _of_red_run(case, state)
     return _told(case, state, _analysed(case, state), attempts, failing)
+
+
+def _open(analysis: Analysis | None) -> list[Cluster]:
+    return [cluster for cluster in (analysis.clusters if analysis is not None else ()) if cluster.seen != "fixed"]
 
 
 def _analysed(case: Case, state: _State) -> Analysis:
@@ -163,6 +168,8 @@ def _rerun(
         base = _base(case, line)
         if base:
             state.green = _recorded_at(case, state, base, attempts, failing)
+    if state.green is None:
+        state.green = _of_red_run(case, state)
     checked_out = head(settings.rootdir)
     same = not git.commit or git.commit == checked_out
     with _tree(case, "" if same else git.commit, dirty=same, budget=budget) as tree:
@@ -183,7 +190,7 @@ def _rerun(
         done = _covered(budget, tree, orders, seconds, coverage=covered)
         if done is None:
             return
-        state.together = done.orders[0]
+        state.together, state.uncollected = done.orders[0], done.uncollected
         if covered:
             _take_maps(case, state, done, tree, recording=recording)
         state.here = _context_of(done)
@@ -269,9 +276,21 @@ def _recorded_at(
     return coverage
 
 
+def _of_red_run(case: Case, state: _State) -> CoverageMap | None:
+    """Return what stands for a green map where the red run itself was recorded with coverage."""
+    try:
+        passing = read_map(case.red.folder, GREEN_FILE)
+    except StoreError as error:
+        state.budget.problems.setdefault(str(error))
+        return None
+    return stand_in(passing, state.red) if passing is not None else None
+
+
 def _take_maps(case: Case, state: _State, done: TestRun, tree: Worktree, *, recording: bool) -> None:
     """Take the maps that reruns left: of the failing tests, and of the others where there is no green map."""
     green, red = maps_of(done, tree.project)
+    if green is None and red is None:
+        state.budget.problems.setdefault("reruns: no coverage was recorded")
     if red is not None:
         state.red = replace(red, commit=case.red.run.context.git.commit, run=case.red.run.id, source="recorded")
         write_map(case.red.folder, state.red, RED_FILE)
@@ -289,7 +308,7 @@ def _context_of(done: TestRun) -> Context | None:
 
 def _chosen(analysis: Analysis, seconds: Mapping[str, float], state: _State) -> list[Subject]:
     signatures = {test: signature_id(failure) for test, failure in state.failures.items()}
-    return exemplars([cluster for cluster in analysis.clusters if cluster.seen != "fixed"], seconds, signatures)
+    return exemplars(_open(analysis), seconds, signatures)
 
 
 def _earlier(case: Case, state: _State, attempts: Sequence[Attempt], whole: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -416,7 +435,7 @@ def _hypotheses(
 
 
 def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequence[Attempt]) -> tuple[Cluster, ...]:
-    if not state.subjects:
+    if state.together is None:
         return _as_before(case, analysis)
     red = case.red.run
     workers = {attempt.process for attempt in attempts} - {"main"}
@@ -456,11 +475,10 @@ def _as_before(case: Case, analysis: Analysis) -> tuple[Cluster, ...]:
 
 
 def _together(cluster: Cluster, signatures: frozenset[str], state: _State) -> list[Subject]:
-    """Return the tests of a cluster as they were run again with all other failing tests."""
+    """Return the tests of a cluster as they were run again with all other failing tests, files as they were collected again."""
     if state.together is None:
         return []
-    ran = {execution.nodeid for execution in state.together.executions}
-    return [
-        with_(subject, context=ended(subject, [state.together]))
-        for subject in (Subject(test, cluster.id, signatures) for test in cluster.tests if test in ran)
-    ]
+    again = Order((*state.together.executions, *state.uncollected))
+    ran = {execution.nodeid for execution in again.executions}
+    subjects = (Subject(test, cluster.id, signatures) for test in cluster.tests if test in ran)
+    return [with_(subject, context=ended(subject, [again])) for subject in subjects]

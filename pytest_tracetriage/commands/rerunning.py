@@ -93,7 +93,11 @@ class Budget:
             return None
         spent = self.spent
         self.spent = Reruns(
-            spent.pytest_runs + 1, spent.tests + len(done.executions), spent.seconds + done.seconds, spent.cpu + done.cpu
+            pytest_runs=spent.pytest_runs + 1,
+            tests=spent.tests + len(done.executions),
+            seconds=spent.seconds + done.seconds,
+            cpu=spent.cpu + done.cpu,
+            neutralised=tuple(dict.fromkeys((*spent.neutralised, *done.neutralised))),
         )
         if done.void:
             self.problems.setdefault(f"{what}: {done.void}")

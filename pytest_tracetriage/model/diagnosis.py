@@ -187,6 +187,8 @@ class Reruns(Struct, frozen=True, omit_defaults=True):
     tests: int = 0
     seconds: float = 0.0
     cpu: float = 0.0
+    neutralised: tuple[str, ...] = ()
+    """What of the project's options was left out since it would spoil a rerun: `-x/--maxfail`."""
 
 
 class MapUsed(Struct, frozen=True, omit_defaults=True):

@@ -83,5 +83,6 @@ def basis(found: Diagnosis) -> list[str]:
         lines.append(f"{text}: {plural(used.tests, 'test')}, {knows}")
     if found.reruns.pytest_runs:
         runs = f"{plural(found.reruns.pytest_runs, 'test process', 'test processes')}, {plural(found.reruns.tests, 'test')}"
-        lines.append(f"{runs}, {found.reruns.seconds:.0f} s")
+        left_out = f"; without {', '.join(found.reruns.neutralised)}" if found.reruns.neutralised else ""
+        lines.append(f"{runs}, {found.reruns.seconds:.0f} s{left_out}")
     return lines

@@ -341,6 +341,51 @@ def test_another_failure_than_that_of_the_run_is_told(tmp_path, diagnosed, count
     assert "each time as another failure: KeyError: 'second'" in cluster["status_evidence"]
 
 
+def test_a_file_that_cannot_be_collected_fails_again(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", {"test_a.py": "import no_such_module\n", "test_b.py": "def test_b():\n    pass\n"})
+    subprocess.run([sys.executable, "-m", "pytest", "-q", "-ptracetriage", "--tracetriage"], cwd=tree.root, check=False)
+    cluster = only(diagnosed(tree.root))
+    assert (cluster["status"], cluster["status_evidence"]) == ("real", "fails 1 of 1 in context")
+
+
+def test_the_coverage_of_the_red_run_is_better_than_none(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN}, plain=True)
+    record(tree.root, "--tracetriage-coverage")
+    found = diagnosed(tree.root)
+    assert found["coverage"]["source"] == "red run"
+    assert found["reruns"]["tests"] < 10
+    assert suspect(only(found)) == ("shop/cart.py", "Cart.total")
+
+
+def test_what_spoils_a_rerun_is_left_out_and_told(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN, "pytest.ini": f"{INI}addopts = --maxfail=1\n"})
+    record(tree.root)
+    found = diagnosed(tree.root)
+    assert found["reruns"]["neutralised"] == ["-x/--maxfail"]
+
+
+def test_with_pytest_cov_active_the_project_is_diagnosed_nevertheless(tmp_path, diagnosed):
+    pytest.importorskip("pytest_cov")
+    addopts = f"{INI}addopts = -p pytest_cov --cov=shop --cov-report=\n"
+    tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN, "pytest.ini": addopts}, plain=True)
+    record(tree.root)
+    (tree.root / ".coverage").unlink(missing_ok=True)
+    cluster = only(diagnosed(tree.root))
+    assert cluster["status"] == "real"
+
+
+def test_the_projects_own_coverage_with_contexts_is_used(tmp_path, diagnosed):
+    pytest.importorskip("pytest_cov")
+    tree = Tree(tmp_path / "shop", SHOP, plain=True)
+    record(tree.root, "-ppytest_cov", "--cov=shop", "--cov-context=test", "--cov-report=")
+    assert (tree.root / ".coverage").is_file()
+    tree.write({"shop/cart.py": BROKEN})
+    record(tree.root)
+    found = diagnosed(tree.root)
+    assert found["coverage"]["source"] == "pytest-cov"
+    assert suspect(only(found)) == ("shop/cart.py", "Cart.total")
+
+
 # -- what cannot be done -------------------------------------------------------------------------------------------------
 
 
