@@ -38,7 +38,7 @@ from pytest_tracetriage.execute.process import prepare
 from pytest_tracetriage.execute.run import DEFAULT_COMMAND
 from pytest_tracetriage.execute.worktree import checkout, head
 from pytest_tracetriage.llm import Model, ModelError
-from pytest_tracetriage.model.analysis import Analysis
+from pytest_tracetriage.model.analysis import Analysis, Suspect
 from pytest_tracetriage.model.diagnosis import Diagnosis, MapUsed
 from pytest_tracetriage.model.execution import Order
 from pytest_tracetriage.model.trace import FAILING
@@ -458,8 +458,20 @@ def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequen
         passed = sum(subject.context.never for subject in again)
         if told.status == "real" and passed:
             words = f"{words}; {passed} of its {len(cluster.tests)} tests pass when run again"
-        found.append(replace(cluster, status=told.status, status_evidence=words))
+        suspects = (*_left_behind(own), *cluster.suspects) if told.status == "order-dependent" else cluster.suspects
+        found.append(replace(cluster, status=told.status, status_evidence=words, suspects=suspects))
     return tuple(found)
+
+
+def _left_behind(subjects: Sequence[Subject]) -> list[Suspect]:
+    """Return the tests after which others fail as suspects."""
+    found: dict[str, Suspect] = {}
+    for subject in subjects:
+        for test in subject.polluters:
+            file, _, name = test.partition("[")[0].partition("::")
+            words = f"{subject.nodeid} fails after it, {subject.proof.failed} of {subject.proof.ran} times, and passes alone"
+            found.setdefault(test, Suspect(file, name.replace("::", "."), 0, 1.0, words))
+    return list(found.values())
 
 
 def _as_before(case: Case, analysis: Analysis) -> tuple[Cluster, ...]:

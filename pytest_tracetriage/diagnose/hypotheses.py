@@ -98,7 +98,9 @@ def by_template(cluster: Cluster, evidence: Sequence[Cited]) -> tuple[Hypothesis
         if kind in first
     ]
     fix = f": {cluster.fix}" if cluster.fix else ""
-    if "suspect" in first:
+    if cluster.status in _NOT_REAL and "status" in first:
+        told.insert(0, (f"{_NOT_REAL[cluster.status]}: {cluster.status_evidence}.", (first["status"].id,)))
+    elif "suspect" in first:
         place = first["suspect"].text.partition(" (")[0]
         told.append((f"The fault lies in {place}{fix}.", (first["suspect"].id, first["failure"].id)))
     elif not told:
@@ -112,6 +114,12 @@ _SENTENCES = {
     "prompt": "A prompt brought it: {}.",
     "shared": "It depends on an input: {}.",
     "step": "An agent's step decided it: {}.",
+}
+_NOT_REAL = {
+    "order-dependent": "It depends on what ran before",
+    "flaky": "It fails by chance, in the test or in what it runs",
+    "time-dependent": "It depends on the time",
+    "environment": "It depends on what it runs on",
 }
 
 

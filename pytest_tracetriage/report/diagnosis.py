@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from pytest_tracetriage.model.hypotheses import Waste
 
 SUSPECTS = 3
+ROWS = 3
+"""Lines of a hypothesis."""
 _STYLES = {"real": "red", "infrastructure": "magenta", "": "dim"}
 
 
@@ -52,7 +54,9 @@ def _cause(found: Diagnosis, cluster: Cluster, name: str, width: int) -> list[Li
     hypotheses = [one for one in found.hypotheses if one.cluster == cluster.id]
     for index, one in enumerate(hypotheses[:2]):
         by = f" ({one.source})" if one.source else ""
-        lines.append(_field(indent, "" if index else "maybe", f"{one.text}{by} [{', '.join(one.cites)}]", width))
+        text = printable(f"{one.text}{by} [{', '.join(one.cites)}]")
+        for row, part in enumerate(textwrap.wrap(text, max(20, width - len(indent) - 8))[:ROWS]):
+            lines.append(_field(indent, "" if index or row else "maybe", part, width))
     return lines
 
 
@@ -65,7 +69,8 @@ def waste_text(waste: Waste) -> str:
 
 
 def _suspect(suspect: Suspect) -> str:
-    return f"{suspect.file}  {suspect.function} ({suspect.line})  {suspect.score:.2f}"
+    line = f" ({suspect.line})" if suspect.line else ""
+    return f"{suspect.file}  {suspect.function}{line}  {suspect.score:.2f}"
 
 
 def _field(indent: str, name: str, text: str, width: int) -> Line:

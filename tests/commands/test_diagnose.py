@@ -284,6 +284,8 @@ def test_the_polluter_is_named_at_a_distance_of_200(tmp_path, diagnosed):
     assert (cluster["status"], cluster["tests"]) == ("order-dependent", ["test_state.py::test_victim"])
     assert cluster["status_evidence"] == "passes alone; fails after test_state.py::test_polluter (5 of 5)"
     assert found["reruns"]["pytest_runs"] <= 2 * math.log2(202)
+    assert suspect(cluster) == ("test_state.py", "test_polluter")
+    assert [one["text"] for one in found["hypotheses"]] == [f"It depends on what ran before: {cluster['status_evidence']}."]
 
 
 def test_a_polluter_in_another_file_is_named(tmp_path, diagnosed):
