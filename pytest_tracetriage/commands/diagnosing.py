@@ -326,9 +326,14 @@ def _earlier(case: Case, state: _State, attempts: Sequence[Attempt], whole: Sequ
         for one in then:
             if one.nodeid in waiting and one.nodeid not in found and one.outcome == "passed":
                 tests = before(one.nodeid, then)
-                if set(tests) - set(before(one.nodeid, attempts)):
+                if _functions(tests) - _functions(before(one.nodeid, attempts)):
                     found[one.nodeid] = tests
     return found
+
+
+def _functions(tests: Sequence[str]) -> set[str]:
+    """Return the test functions of node ids: parameters may hold the time of day, or an address."""
+    return {test.partition("[")[0] for test in tests}
 
 
 # -- what changed -----------------------------------------------------------------------------------------------------

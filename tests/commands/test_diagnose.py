@@ -8,10 +8,11 @@ import math
 import os
 import subprocess
 import sys
+import time
 
 import msgspec
 import pytest
-from execute.projects import Tree, git
+from execute.projects import Tree, folders, git, marked
 
 from pytest_tracetriage.commands.schema import schema_of
 from pytest_tracetriage.model.analysis import Analysis
@@ -442,6 +443,28 @@ def test_without_a_run_there_is_nothing_to_diagnose(empty, tracetriage):
     assert "no run in" in tracetriage("diagnose").mistake
 
 
+@pytest.mark.linux
+def test_a_killed_diagnosis_leaves_nothing_after_the_next_call(tmp_path, diagnosed):
+    body = (
+        "import os, time\ndef test_slow():\n    if 'TRACETRIAGE_AGAIN' in os.environ:\n        time.sleep(60)\n    assert 0\n"
+    )
+    tree = Tree(tmp_path / "shop", {"test_slow.py": body})
+    record(tree.root)
+    cache = tmp_path / "cache" / "tracetriage"
+    code = "from pytest_tracetriage.commands import main; main()"
+    with subprocess.Popen([sys.executable, "-c", code, "diagnose"], cwd=tree.root, stderr=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 60
+        while not list(cache.glob("worktrees/*/runs/*/main.json")) and time.monotonic() < deadline:
+            time.sleep(0.05)
+        process.kill()
+    assert [name for name in folders(cache) if name] != []
+    diagnosed(tree.root, "--budget", "0")
+    deadline = time.monotonic() + 20
+    while marked(cache) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert (folders(cache), marked(cache)) == ([], [])
+
+
 # -- how it is told ------------------------------------------------------------------------------------------------------
 
 
@@ -470,3 +493,16 @@ def test_the_terminal_and_markdown_say_the_same(shop, tracetriage):
         assert name in shown.out
         assert name in written.out
     assert "What may be wrong" in written.out
+
+
+def test_what_a_test_says_does_not_reach_the_terminal_or_markdown_as_it_is(tmp_path, tracetriage, monkeypatch):
+    body = "def test_evil():\n    raise ValueError('\\x1b[31m<img src=x> @everyone [link](http://example.org) `code`')\n"
+    tree = Tree(tmp_path / "shop", {"test_evil.py": body})
+    record(tree.root)
+    monkeypatch.chdir(tree.root)
+    assert "\x1b" not in tracetriage("diagnose", "--no-rerun").out
+    written = tracetriage("diagnose", "--no-rerun", "--format", "markdown").out
+    told = "\n".join(line for line in written.splitlines() if "`" not in line)
+    assert "<img" not in told
+    assert "@everyone" not in told
+    assert "](http" not in told

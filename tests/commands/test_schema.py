@@ -27,6 +27,7 @@ def test_all_of_them(empty, tracetriage):
         "record": "tracetriage.record/1",
         "run": "tracetriage.run/1",
         "analysis": "tracetriage.analysis/1",
+        "diagnosis": "tracetriage.analysis/1",
         "aliases": "tracetriage.aliases/1",
         "culprit": "tracetriage.culprit/1",
     }
@@ -88,4 +89,6 @@ def test_output_goes_to_a_file(empty, tracetriage):
 
 
 def test_a_kind_that_does_not_exist(empty, tracetriage):
-    assert "'banana' is not one of 'record', 'run', 'analysis', 'aliases'" in tracetriage("schema", "banana").mistake
+    assert (
+        "'banana' is not one of 'record', 'run', 'analysis', 'diagnosis', 'aliases', 'culprit'" in tracetriage("schema", "banana").mistake
+    )
