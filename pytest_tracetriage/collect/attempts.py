@@ -10,7 +10,7 @@ from pytest_tracetriage.collect.opening import lines, open_source
 from pytest_tracetriage.collect.runs import open_run
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
 
@@ -40,22 +40,13 @@ def attempts_of(folder: Path) -> list[Attempt]:
 
     What cannot be read is left out.
     """
-    decode = msgspec.json.Decoder(_Head).decode
     found: dict[str, Attempt] = {}
     for path in open_run(folder).traces:
         process = path.name.partition(".")[0]
-        with open_source(path) as file:
-            for _, line in lines(file):
-                if line is None or not line.startswith(b'{"record":"trace"'):
-                    continue
-                try:
-                    head = decode(line)
-                except (msgspec.MsgspecError, RecursionError):
-                    continue
-                if not head.rerun and not head.subtest and "::" in head.nodeid:
-                    seconds = sum(head.phases.values())
-                    found.pop(head.nodeid, None)
-                    found[head.nodeid] = Attempt(head.nodeid, head.outcome, head.start, seconds, process)
+        for head in _heads(path):
+            if not head.rerun and not head.subtest and "::" in head.nodeid:
+                found.pop(head.nodeid, None)
+                found[head.nodeid] = Attempt(head.nodeid, head.outcome, head.start, sum(head.phases.values()), process)
     return sorted(found.values(), key=lambda attempt: attempt.start)
 
 
@@ -63,3 +54,17 @@ def before(nodeid: str, attempts: Sequence[Attempt]) -> tuple[str, ...]:
     """Return what had run before a test in its process, in that order; nothing for a test that did not run."""
     place = next((number for number, attempt in enumerate(attempts) if attempt.nodeid == nodeid), 0)
     return tuple(one.nodeid for one in attempts[:place] if one.process == attempts[place].process)
+
+
+def _heads(path: Path) -> Iterator[_Head]:
+    decode = msgspec.json.Decoder(_Head).decode
+    try:
+        with open_source(path) as file:
+            for _, line in lines(file):
+                if line is not None and line.startswith(b'{"record":"trace"'):
+                    try:
+                        yield decode(line)
+                    except (msgspec.MsgspecError, RecursionError):
+                        continue
+    except (OSError, EOFError):
+        return

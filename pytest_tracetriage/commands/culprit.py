@@ -14,9 +14,10 @@ import msgspec
 
 from pytest_tracetriage.capture.context import observe as observe_context
 from pytest_tracetriage.collect.condense import environment
+from pytest_tracetriage.commands.kept import green_before, kept_runs, latest_red
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
 from pytest_tracetriage.commands.project import open_project
-from pytest_tracetriage.commands.witnesses import Kept, drift_of, green_before, kept_runs, latest_red, targets_of
+from pytest_tracetriage.commands.witnesses import drift_of, targets_of
 from pytest_tracetriage.diagnose.commits import Repository, UnsearchableError
 from pytest_tracetriage.diagnose.culprit import Target, culprit, descended, joined, search
 from pytest_tracetriage.diagnose.visits import Visits, Where
@@ -31,6 +32,7 @@ from pytest_tracetriage.report.text import plural
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from pytest_tracetriage.commands.kept import Kept
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.diagnose.commits import Commit
     from pytest_tracetriage.diagnose.culprit import Searched
@@ -89,6 +91,8 @@ def command(
         repository = Repository(settings.rootdir)
         kept = kept_runs(settings.folder)
         red = None if tests else latest_red(kept, run)
+        if red is not None and not red.red:
+            raise click.UsageError(f"run {red.run.id} has no cluster: nothing is to be searched")
         last = repository.resolve(bad or (red.run.context.git.commit if red else "") or "HEAD")
         first = _good(repository, good, last, kept, red)
     except UnsearchableError as error:

@@ -30,6 +30,7 @@ from pytest_tracetriage.commands.mapping import (
 from pytest_tracetriage.commands.observing import inputs_of
 from pytest_tracetriage.commands.pipeline import with_notes
 from pytest_tracetriage.commands.rerunning import Budget, alone, brittle, in_context, with_alone
+from pytest_tracetriage.diagnose.drift import drift
 from pytest_tracetriage.diagnose.hypotheses import Beside, by_model, by_template, evidence_of
 from pytest_tracetriage.diagnose.rerun import Recorded, Subject, ended, exemplars, verdict
 from pytest_tracetriage.execute.claims import cache_folder
@@ -45,7 +46,7 @@ from pytest_tracetriage.model.trace import FAILING
 from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map, write_map
 from pytest_tracetriage.store.history.errors import HistoryError
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
-from pytest_tracetriage.store.runs import StoreError, read_patterns, read_run
+from pytest_tracetriage.store.runs import StoreError, host, read_patterns, read_run
 from pytest_tracetriage.triage.analyze import analyze
 from pytest_tracetriage.triage.signature import signature_id
 from pytest_tracetriage.triage.spectrum import Spectrum
@@ -172,6 +173,8 @@ def _rerun(
         state.green = _of_red_run(case, state)
     checked_out = head(settings.rootdir)
     same = not git.commit or git.commit == checked_out
+    if git.dirty and not same:
+        raise ExecuteError(f"the run had changes that were not committed, and {checked_out[:8]} is checked out meanwhile")
     with _tree(case, "" if same else git.commit, dirty=same, budget=budget) as tree:
         if changes and state.green is not None:
             _note_changes(case, state, tree.project)
@@ -353,12 +356,15 @@ def _note_changes(case: Case, state: _State, root: Path) -> None:
     state.changes, state.gone = changes_since(state.green, root, git, context.git.commit, prefix, dirty=context.git.dirty)
 
 
-def _drift(case: Case, state: _State) -> tuple[str, ...]:
+def _drift(case: Case, state: _State, cluster: Cluster) -> list[str]:
     """Return what differs between the run of the green map, else the last green one, and the red one, beside the code."""
     green = state.green
     runs = [item for item in case.kept if green is not None and green.run and item.run.id == green.run]
     runs = runs or green_before(case.kept, case.red)[-1:]
-    return differences(runs[-1].run.context, case.red.run.context, "then", "now") if runs else ()
+    if not runs or cluster.exemplar is None:
+        return []
+    found = drift(runs[-1].run.context, case.red.run.context, (cluster.exemplar.failure,))
+    return [f"{one.name} {one.before or 'missing'} -> {one.after or 'missing'}: {one.evidence}" for one in found[:3]]
 
 
 def differences(one: Context, other: Context, first: str, second: str) -> tuple[str, ...]:
@@ -389,7 +395,6 @@ def _told(case: Case, state: _State, analysis: Analysis, attempts: Sequence[Atte
     kept = read_patterns(case.settings.folder)
     subjects = {cluster.id for cluster in analysis.clusters} | {test for c in analysis.clusters for test in c.tests}
     patterns = tuple(one for one in (kept.patterns if kept is not None else ()) if one.subject in subjects)
-    drift = _drift(case, state) if not state.changes else ()
     settings = case.settings
     model = Model(settings.model, settings.model_tokens, case.redact) if settings.model else None
     evidence: dict[str, tuple[Cited, ...]] = {}
@@ -400,7 +405,7 @@ def _told(case: Case, state: _State, analysis: Analysis, attempts: Sequence[Atte
         beside = Beside(
             shared=next((one for one in inputs.shared if one.cluster == cluster.id), None),
             prompts=[one for one in inputs.prompts if one.cluster == cluster.id],
-            drift=drift[:5],
+            drift=_drift(case, state, cluster) if not state.changes else (),
             patterns=[one.words for one in patterns if one.subject == cluster.id or one.subject in cluster.tests][:5],
             steps=[trace for trace in analysis.traces if trace.nodeid in cluster.tests],
         )
@@ -446,6 +451,7 @@ def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequen
     workers = {attempt.process for attempt in attempts} - {"main"}
     of = {attempt.nodeid: attempt for attempt in attempts}
     elsewhere = differences(red.context, state.here, "there", "here") if state.here is not None else ()
+    changed = _written_since(case, state)
     timed_out = frozenset(attempt.nodeid for attempt in attempts if attempt.outcome == "timeout")
     found = []
     for cluster in analysis.clusters:
@@ -454,7 +460,7 @@ def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequen
         again = _together(cluster, signatures, state)
         first = (own or again)[:1]
         worker = of[first[0].nodeid].process if len(workers) > 1 and first and first[0].nodeid in of else ""
-        recorded = Recorded(elsewhere, worker, state.failures, timed_out)
+        recorded = Recorded(elsewhere, changed, worker, state.failures, timed_out)
         told = verdict(cluster, own or again[:2], recorded) if own or again else None
         if told is None or cluster.seen == "fixed":
             found.append(cluster)
@@ -465,6 +471,26 @@ def _with_status(case: Case, state: _State, analysis: Analysis, attempts: Sequen
             words = f"{words}; {passed} of its {len(cluster.tests)} tests pass when run again"
         suspects = (*_left_behind(own), *cluster.suspects) if told.status == "order-dependent" else cluster.suspects
         found.append(replace(cluster, status=told.status, status_evidence=words, suspects=suspects))
+    return tuple(found)
+
+
+def _written_since(case: Case, state: _State) -> tuple[str, ...]:
+    """Return the files of tests and tracebacks that were written after the run, where it ran here and they lie as they lay."""
+    run = case.red.run
+    if run.host != host():
+        return ()
+    if run.context.git.commit and head(case.settings.rootdir) != run.context.git.commit:
+        return ()
+    names = {test.partition("::")[0] for test in state.failures}
+    frames = (frame for failure in state.failures.values() for error in failure.errors for frame in error.frames)
+    names |= {frame.file for frame in frames if frame.origin in {"app", "test"}}
+    found = []
+    for name in sorted(names):
+        try:
+            if (case.settings.rootdir / name).stat().st_mtime > run.started:
+                found.append(name)
+        except OSError:
+            found.append(name)
     return tuple(found)
 
 

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-    from pytest_tracetriage.model.analysis import Analysis
+    from pytest_tracetriage.model.analysis import Analysis, Cluster
     from pytest_tracetriage.model.run import Run
 
 
@@ -24,6 +24,11 @@ class Kept:
     folder: Path
     run: Run
     analysis: Analysis | None
+
+    def cluster(self, name: str) -> Cluster | None:
+        """Return the cluster of this id that ended red in this run."""
+        clusters = self.analysis.clusters if self.analysis is not None else ()
+        return next((cluster for cluster in clusters if cluster.id == name and cluster.seen != "fixed"), None)
 
     @property
     def red(self) -> bool:
@@ -58,7 +63,7 @@ def latest_red(kept: Sequence[Kept], name: str | None) -> Kept | None:
     return named[0]
 
 
-def green_before(kept: Sequence[Kept], red: Kept) -> list[Kept]:
-    """Return the runs before a red one in which tests ran and none failed, oldest first."""
-    earlier = [item for item in kept if item.run.id < red.run.id]
+def green_before(kept: Sequence[Kept], red: Kept | None) -> list[Kept]:
+    """Return the runs before a red one (None: all) in which tests ran and none failed, oldest first."""
+    earlier = [item for item in kept if red is None or item.run.id < red.run.id]
     return [item for item in earlier if item.run.totals.passed and not item.run.totals.failures and not item.red]

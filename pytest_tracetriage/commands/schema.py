@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[str, Any]] = {
 
 
 @click.command("schema")
-@click.argument("kind", required=False, type=click.Choice(list(KINDS)))
+@click.argument("kind", required=False, metavar="[KIND]", type=click.Choice(list(KINDS)))
 @click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="write to a file instead of the terminal")
 def command(kind: str | None, output: Path | None) -> int:
     """Print the JSON Schema (2020-12) of a kind of record: a line of traces, run.json, analysis.json, aliases.json.

@@ -88,6 +88,8 @@ class Recorded:
 
     elsewhere: tuple[str, ...] = ()
     """`Python 3.12.1, here 3.11.9`."""
+    changed: tuple[str, ...] = ()
+    """Files of the failures that were written since: what passes now may have been mended."""
     worker: str = ""
     """The xdist worker, where there were several."""
     failures: Mapping[str, Failure] = field(default_factory=dict)
@@ -166,7 +168,7 @@ def verdict(cluster: Cluster, subjects: Sequence[Subject], recorded: Recorded) -
     return replace(found, words="; ".join([words, *others[:2]])) if leading else found
 
 
-_ORDER = ("real", "infrastructure", "order-dependent", "environment", "time-dependent", "flaky")
+_ORDER = ("real", "infrastructure", "order-dependent", "environment", "time-dependent", "flaky", "")
 
 
 def _verdict(cluster: Cluster, subject: Subject, recorded: Recorded) -> Verdict | None:
@@ -198,6 +200,8 @@ def _verdict(cluster: Cluster, subject: Subject, recorded: Recorded) -> Verdict 
 def _by_chance(subject: Subject, recorded: Recorded) -> Verdict:
     """Return why a test may have failed there that passes here, alone and in context."""
     here = f"{_counts(subject.alone, subject.context)}; it failed in the run"
+    if recorded.changed:
+        return Verdict("", f"{here}; since then {', '.join(recorded.changed[:3])} changed")
     if subject.nodeid in recorded.timed_out:
         return Verdict("time-dependent", f"{here}, where it ran into its timeout")
     if recorded.elsewhere:

@@ -199,6 +199,38 @@ def test_a_run_of_another_commit_is_diagnosed_there(tmp_path, diagnosed):
     assert only(diagnosed(tree.root))["status"] == "real"
 
 
+def test_a_project_below_the_root_of_its_repository_with_odd_names(tmp_path, diagnosed):
+    below = "services/der Lädén"
+    files = {name.replace("test_cart", "test_körbe"): text for name, text in SHOP.items()}
+    tree = Tree(tmp_path / "mono", {f"{below}/{name}": text for name, text in files.items()} | {"other.py": ""})
+    record(tree.root / below, "--tracetriage-coverage")
+    tree.write({f"{below}/shop/cart.py": BROKEN})
+    commit = tree.commit("break it")
+    record(tree.root / below)
+    cluster = only(diagnosed(tree.root / below))
+    assert (cluster["status"], suspect(cluster)) == ("real", ("shop/cart.py", "Cart.total"))
+    assert f"changed in {commit[:8]}" in cluster["suspects"][0]["evidence"]
+
+
+def test_what_was_mended_since_is_not_called_flaky(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN})
+    record(tree.root)
+    tree.write({"shop/cart.py": CART, "tests/test_cart.py": TESTS})
+    cluster = only(diagnosed(tree.root))
+    assert cluster["status"] == ""
+    assert "since then" in cluster["status_evidence"]
+
+
+def test_changes_that_are_gone_are_told_and_nothing_is_run(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", SHOP)
+    tree.write({"shop/cart.py": BROKEN})
+    record(tree.root)
+    tree.commit("break it")
+    found = diagnosed(tree.root)
+    assert only(found)["status"] == ""
+    assert any("changes that were not committed" in text for text in told(found))
+
+
 # -- not real ------------------------------------------------------------------------------------------------------------
 
 FLIPS = """

@@ -90,5 +90,6 @@ def test_output_goes_to_a_file(empty, tracetriage):
 
 def test_a_kind_that_does_not_exist(empty, tracetriage):
     assert (
-        "'banana' is not one of 'record', 'run', 'analysis', 'diagnosis', 'aliases', 'culprit'" in tracetriage("schema", "banana").mistake
+        "'banana' is not one of 'record', 'run', 'analysis', 'diagnosis', 'aliases', 'culprit'"
+        in tracetriage("schema", "banana").mistake
     )
