@@ -4,11 +4,13 @@
 
 Simulated: a line of 64 commits with five faults in random ones, two of them flaky at 30 %. The bisections beside it count a
 commit as good only after ceil(ln alpha / ln(1 - p)) passing processes; p and alpha are given to them, and to the search in
-the row "rate given".
+the rows with "rate given". What the commits changed says nothing at first; in the rows "traceback" it mostly points to the
+culprit, and in the rows "misled" always to three other commits, and never to it.
 
 Live: each FOLDER has `tree`, a git repository with the tags `good` and `bad`, `runhere.sh`, which runs its suite in the current
 folder with any arguments for pytest, and `truth.json`: {fault: {"commit", "tests", "flaky": rate or null}}. The suite is
-recorded at `bad` until every fault has shown, then `tracetriage culprit` is called as a person would.
+recorded at `good` once, with coverage, and at `bad` until every flaky fault has shown; then `tracetriage culprit` is called as
+a person would, and told the rate of the flaky faults as the bisections are.
 """
 
 from __future__ import annotations
@@ -26,22 +28,33 @@ import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
-from pytest_tracetriage.diagnose.search import STEADY, Line, Observation, Prior, answer, next_step
+from pytest_tracetriage.diagnose.search import Line, Observation, Prior, answer, next_step, rates
 
 COMMITS = 64
 RATES = {"a": 1.0, "b": 1.0, "c": 1.0, "d": 0.3, "e": 0.3}
+FLAKY = 0.3
 ALPHA = 0.05
 
 
-def simulate(seed: int, *, given: bool, confidence: float, rates: dict[str, float] = RATES, commits: int = COMMITS) -> dict:
+def weighed(culprit: int, commits: int, changes: str, chance: random.Random) -> tuple[float, ...]:
+    """Return what the commits after the good end changed, in the weights of a search: 20 in the traceback, 6 in its files."""
+    if changes == "alike":
+        return (1.0,) * (commits - 1)
+    found = chance.choices((20.0, 6.0, 1.0, 0.05), (0.05, 0.15, 0.5, 0.3), k=commits - 1)
+    found[culprit - 1] = chance.choices((20.0, 6.0, 1.0), (0.5, 0.3, 0.2))[0]
+    if changes == "misled":
+        found = [min(weight, 1.0) for weight in found]
+        for other in chance.sample([place for place in range(commits - 1) if place != culprit - 1], 3):
+            found[other] = 20.0
+    return tuple(found)
+
+
+def simulate(seed: int, *, given: bool, confidence: float, changes: str = "alike", commits: int = COMMITS) -> dict:
     """Return one search: processes, tests, and which culprits it named right, wrong, or not."""
     chance = random.Random(seed)
-    truth = dict(zip(rates, chance.sample(range(1, commits), len(rates)), strict=True))
-    weights = (1.0,) * (commits - 1)
-    lines = {
-        name: Line(Prior(weights, rates=((min(rate, STEADY), 1.0),)) if given else Prior(weights))
-        for name, rate in rates.items()
-    }
+    truth = dict(zip(RATES, chance.sample(range(1, commits), len(RATES)), strict=True))
+    believed = rates(flaky=(FLAKY,)) if given else rates()
+    lines = {name: Line(Prior(weighed(truth[name], commits, changes, chance), rates=believed)) for name in RATES}
     processes = tests = checkouts = 0
     where = -1
     while (step := next_step(lines, confidence)) is not None and processes < 1000:
@@ -50,20 +63,23 @@ def simulate(seed: int, *, given: bool, confidence: float, rates: dict[str, floa
         checkouts += step.position != where
         where = step.position
         for name in step.clusters:
-            fails = step.position >= truth[name] and chance.random() < rates[name]
+            fails = step.position >= truth[name] and chance.random() < RATES[name]
             line = lines[name]
             lines[name] = Line(line.prior, (*line.observations, Observation(step.position, "failed" if fails else "passed")))
     found = {name: answer(line, confidence) for name, line in lines.items()}
     right = sum(item.finding == "commit" and item.positions == (truth[name],) for name, item in found.items())
-    silent = sum(item.finding != "commit" for item in found.values())
+    silent = sum(item.finding not in {"commit", "commits"} for item in found.values())
+    flaky_right = sum(found[name].positions == (truth[name],) for name in RATES if RATES[name] < 1)
     return {
+        "flaky right": flaky_right,
+        "flaky said": sum(found[name].finding == "commit" for name in RATES if RATES[name] < 1),
         "processes": processes,
         "tests": tests,
         "checkouts": checkouts,
         "right": right,
         "silent": silent,
-        "of": len(rates),
-        "separate": separate(truth, rates, chance, commits),
+        "of": len(RATES),
+        "separate": separate(truth, RATES, chance, commits),
     }
 
 
@@ -98,7 +114,11 @@ def row(name: str, seeds: int, **options: object) -> None:
     )
     tests, checkouts = statistics.mean(run["tests"] for run in runs), statistics.mean(run["checkouts"] for run in runs)
     silent = sum(run["silent"] for run in runs) / sum(run["of"] for run in runs)
-    print(f"{'':<22} tests {tests:.0f}  checkouts {checkouts:.0f}  nothing said of {silent:.3f}")
+    stated = sum(run["flaky right"] for run in runs) / sum(run["flaky said"] for run in runs)
+    print(
+        f"{'':<22} tests {tests:.0f}  checkouts {checkouts:.0f}  nothing said of {silent:.3f}"
+        f"  right, of the flaky ones named {stated:.3f}"
+    )
     theirs = [run["separate"] for run in runs]
     right = sum(count for _, count in theirs) / sum(run["of"] for run in runs)
     print(
@@ -125,14 +145,16 @@ def live(folder: Path) -> None:
     command = f"sh {folder / 'runhere.sh'}"
     environment = {**os.environ, "PYTHON": os.environ.get("PYTHON", sys.executable)}
     shutil.rmtree(tree / ".tracetriage", ignore_errors=True)
+    record = [*command.split(), "-q", "--tracetriage", "--tb=no"]
+    subprocess.run(["git", "checkout", "-q", "good"], cwd=tree, check=True)
+    subprocess.run([*record, "--tracetriage-coverage"], cwd=tree, env=environment, capture_output=True, check=False)
     subprocess.run(["git", "checkout", "-q", "bad"], cwd=tree, check=True)
     shown: set[str] = set()
     recorded = 0
-    while recorded < 8 and not shown >= truth.keys():
+    flaky = {fault for fault, item in truth.items() if item["flaky"]}
+    while not recorded or (recorded < 8 and not shown >= flaky):
         recorded += 1
-        subprocess.run(
-            [*command.split(), "-q", "--tracetriage", "--tb=no"], cwd=tree, env=environment, capture_output=True, check=False
-        )
+        subprocess.run(record, cwd=tree, env=environment, capture_output=True, check=False)
         run = max((tree / ".tracetriage" / "runs").iterdir())
         clusters = json.loads((run / "analysis.json").read_text())["clusters"]
         shown |= {fault for fault in truth for cluster in clusters if _of(cluster, truth) == fault}
@@ -144,6 +166,7 @@ def live(folder: Path) -> None:
         f"--pytest={command}",
         "--format=json",
         "--budget=60",
+        *{f"--flake-rate={truth[fault]['flaky']}" for fault in shown if truth[fault]["flaky"]},
     ]
     begun = time.monotonic()
     done = subprocess.run(call, cwd=tree, env=environment, capture_output=True, text=True, check=False)
@@ -165,12 +188,11 @@ def live(folder: Path) -> None:
     rates = {fault: truth[fault]["flaky"] or 1.0 for fault in shown}
     theirs = statistics.mean(separate(places, rates, random.Random(seed), len(commits) + 1)[0] for seed in range(200))
     runs = found["executions"]
-    flaky = sum(rate < 1 for rate in rates.values())
     print(
-        f"{folder.name:<20} faults {len(shown)} (flaky {flaky})  named {sum(right.values())}  "
+        f"{folder.name:<20} faults {len(shown)} of {len(truth)} (flaky {len(flaky & shown)})  named {sum(right.values())}  "
         f"clusters {len(found['culprits'])}, wrong {wrong}  processes {runs['pytest_runs']}  "
         f"of separate {runs['pytest_runs'] / theirs:.2f}  checkouts {runs['checkouts']}  "
-        f"tests {runs['tests']}  {time.monotonic() - begun:.0f} s  recorded {recorded}",
+        f"alone {theirs:.0f}  tests {runs['tests']}  {time.monotonic() - begun:.0f} s  recorded {recorded}",
         flush=True,
     )
     for culprit in found["culprits"]:
@@ -205,8 +227,9 @@ def main() -> None:
         live(folder.resolve())
     if given.live:
         return
-    row("rate given", seeds, given=True, confidence=confidence)
-    row("rate unknown", seeds, given=False, confidence=confidence)
+    for changes in ("alike", "traceback", "misled"):
+        row(f"{changes}, rate given", seeds, given=True, confidence=confidence, changes=changes)
+        row(f"{changes}, rate unknown", seeds, given=False, confidence=confidence, changes=changes)
 
 
 if __name__ == "__main__":

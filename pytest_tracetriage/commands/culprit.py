@@ -16,8 +16,9 @@ from pytest_tracetriage.capture.context import observe as observe_context
 from pytest_tracetriage.collect.condense import environment
 from pytest_tracetriage.commands.kept import green_before, kept_runs, latest_red
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
+from pytest_tracetriage.commands.past import open_past
 from pytest_tracetriage.commands.project import open_project
-from pytest_tracetriage.commands.witnesses import drift_of, targets_of
+from pytest_tracetriage.commands.witnesses import drift_of, targets_of, with_coverage
 from pytest_tracetriage.diagnose.commits import Repository, UnsearchableError
 from pytest_tracetriage.diagnose.culprit import Target, culprit, descended, joined, search
 from pytest_tracetriage.diagnose.visits import Visits, Where
@@ -28,6 +29,7 @@ from pytest_tracetriage.execute.run import DEFAULT_COMMAND
 from pytest_tracetriage.model.culprit import Culprit, Search
 from pytest_tracetriage.report.culprit import search_lines
 from pytest_tracetriage.report.text import plural
+from pytest_tracetriage.store.history.errors import HistoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -37,6 +39,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.diagnose.commits import Commit
     from pytest_tracetriage.diagnose.culprit import Searched
     from pytest_tracetriage.diagnose.search import Line
+    from pytest_tracetriage.model.coverage import CoverageMap
 
 PATIENCE = 2.0
 """Seconds after which a person wants to see how far it is."""
@@ -51,6 +54,12 @@ PATIENCE = 2.0
 @click.option("--pytest", "pytest", metavar="COMMAND", help="how the project runs its tests (default: the setting `pytest`)")
 @click.option(
     "--confidence", type=click.FloatRange(0.5, 0.999), default=0.95, show_default=True, help="when a cluster is decided"
+)
+@click.option(
+    "--flake-rate",
+    metavar="SHARE",
+    type=click.FloatRange(0.0, 1.0, min_open=True, max_open=True),
+    help="how often a flaky cluster fails, where you know it (default: it is estimated)",
 )
 @click.option("--budget", metavar="MINUTES", type=click.FloatRange(min=0.0, min_open=True), default=30.0, show_default=True)
 @click.option(
@@ -69,6 +78,7 @@ def command(
     tests: tuple[str, ...],
     pytest: str | None,
     confidence: float,
+    flake_rate: float | None,
     budget: float,
     timeout: float,
     first_parent: bool,
@@ -116,11 +126,11 @@ def command(
             if tests:
                 targets = [Target(test, test, test, (test,)) for test in tests]
             elif red is not None:
-                targets = targets_of(kept, red, clusters, last)
+                targets = with_coverage(targets_of(kept, red, clusters, last), kept, lambda: _past_maps(settings, problems))
                 _check(red, last, problems)
             else:
                 targets = _recorded(visits, repository, last)
-            hunt = _Hunt(settings, repository, visits, confidence, first_parent)
+            hunt = _Hunt(settings, repository, visits, confidence, flake_rate, first_parent)
             culprits = hunt.all(targets, first, last) if targets else []
             found = Search(
                 good=first,
@@ -163,6 +173,15 @@ def _good(repository: Repository, good: str | None, bad: str, kept: Sequence[Kep
     raise UnsearchableError("no green run of an ancestor is kept: name a commit where the tests passed, --good REF")
 
 
+def _past_maps(settings: Settings, problems: dict[str, None]) -> list[CoverageMap]:
+    try:
+        past = open_past(settings, None)
+        return past.maps() if past is not None else []
+    except HistoryError as error:
+        problems[f"the history's coverage was not used: {error}"] = None
+        return []
+
+
 def _check(red: Kept, bad: str, problems: dict[str, None]) -> None:
     git = red.run.context.git
     if git.commit and git.commit != bad:
@@ -186,11 +205,18 @@ class _Hunt:
     """One search, and those in the branches of the merges that it finds."""
 
     def __init__(
-        self, settings: Settings, repository: Repository, visits: Visits, confidence: float, first_parent: bool
+        self,
+        settings: Settings,
+        repository: Repository,
+        visits: Visits,
+        confidence: float,
+        flake_rate: float | None,
+        first_parent: bool,
     ) -> None:
         self._repository = repository
         self._visits = visits
         self._confidence = confidence
+        self._flake_rate = flake_rate
         self._first_parent = first_parent
         inside = settings.rootdir.resolve().relative_to(repository.top).as_posix()
         self._prefix = "" if inside == "." else f"{inside}/"
@@ -230,6 +256,7 @@ class _Hunt:
             confidence=self._confidence,
             prefix=self._prefix,
             begun=begun,
+            flaky=self._flake_rate,
             progress=told,
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
@@ -12,19 +14,27 @@ from pytest_tracetriage.commands.lookup import only
 from pytest_tracetriage.commands.project import find_cluster
 from pytest_tracetriage.diagnose.culprit import Target, places_of
 from pytest_tracetriage.diagnose.drift import Installed, drift, normal
+from pytest_tracetriage.store.coverage import read_map
+from pytest_tracetriage.store.runs import StoreError
 from pytest_tracetriage.triage.signature import signature_id
+from pytest_tracetriage.triage.spectrum import Spectrum, executed
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pytest_tracetriage.commands.kept import Kept
     from pytest_tracetriage.model.analysis import Cluster
+    from pytest_tracetriage.model.coverage import CoverageMap
     from pytest_tracetriage.model.culprit import Drift
     from pytest_tracetriage.model.trace import Failure
 
 EXEMPLARS = 2
 """How many tests stand for a cluster that fails in one way; where it fails in several, one stands for each."""
+STRAYS = ("PytestUnraisableExceptionWarning", "PytestUnhandledThreadExceptionWarning")
+"""What pytest reports under whichever test is running when garbage is collected, or a thread of another test dies."""
+MAPS = 5
+"""How many coverage maps are asked for the tests of the clusters."""
 SIGNATURES = 4
 """How many of these are searched."""
 _PASSED = frozenset({"passed", "xfailed", "xpassed"})
@@ -74,6 +84,10 @@ def _targets(
     own = frozenset(signature.id for one in again for signature in one.signatures)
     first = cluster.exemplar.nodeid if cluster.exemplar is not None else ""
     tests = {test for one in again for test in one.tests}
+    failures = [(name, failure) for test in tests for run in shown for name, failure in run.get(test, {}).items()]
+    stray = frozenset(name for name, failure in failures if _stray(failure))
+    if any(name in own - stray for name, _ in failures):
+        own -= stray  # what garbage collection reported follows from the rest
     groups: dict[str, dict[str, Failure]] = {}
     for test in sorted(tests, key=lambda test: (test != first, durations.get(test, 0.0), test)):
         seen = [(name, failure) for run in shown for name, failure in run.get(test, {}).items() if name in own]
@@ -84,13 +98,63 @@ def _targets(
     found = []
     ranked = sorted(groups.values(), key=lambda group: (first not in group, -len(group)))[:SIGNATURES]
     for number, group in enumerate(ranked):
+        failure = next(iter(group.values()))
         chosen = tuple(group)[: EXEMPLARS if len(ranked) == 1 else 1]
         failed = sum(any(own & run.get(test, {}).keys() for test in group) for run in shown)
         passed = sum(_passed(group, ended) for ended in outcomes)
-        places = places_of(group[chosen[0]])
-        key = f"{cluster.id} {number}"
-        found.append(Target(key, cluster.id, cluster.name, chosen, own, places, max(1, failed), passed))
+        found.append(
+            Target(
+                key=f"{cluster.id} {number}",
+                cluster=cluster.id,
+                name=cluster.name,
+                tests=chosen,
+                signatures=own,
+                places=places_of(failure),
+                failed=max(1, failed),
+                passed=passed,
+                stray=_stray(failure),
+            )
+        )
     return found
+
+
+def _stray(failure: Failure) -> bool:
+    """Return whether a failure need not be of the test that it was reported for."""
+    return any(error.type.rpartition(".")[2] in STRAYS for error in failure.errors)
+
+
+def with_coverage(targets: Sequence[Target], kept: Sequence[Kept], past: Callable[[], Iterable[CoverageMap]]) -> list[Target]:
+    """Return the targets with what their tests executed when they passed, by the newest map that knows them.
+
+    `past` returns maps of the history, and is called where no kept run knows all. A map that cannot be read is passed over.
+    """
+    wanted = {test for target in targets for test in target.tests}
+    ran: dict[str, frozenset[tuple[str, str]]] = {}
+    for coverage in islice(_maps(kept, past), MAPS):
+        if wanted <= ran.keys():
+            break
+        found = executed(Spectrum(green=coverage), wanted - ran.keys())
+        if found is None:
+            continue
+        for test, bit in found.bits.items():
+            functions = (item.function for item in found.elements if item.failing & bit)
+            # A commit is known by the outermost function that it changed.
+            ran[test] = frozenset((function.file, function.name.partition(".<locals>.")[0]) for function in functions)
+    return [
+        replace(target, executed=frozenset().union(*(ran[test] for test in target.tests)))
+        if ran.keys() >= set(target.tests)
+        else target
+        for target in targets
+    ]
+
+
+def _maps(kept: Sequence[Kept], past: Callable[[], Iterable[CoverageMap]]) -> Iterator[CoverageMap]:
+    for item in reversed(kept):
+        with suppress(StoreError):
+            coverage = read_map(item.folder)
+            if coverage is not None:
+                yield coverage
+    yield from past()
 
 
 def _failures(item: Kept) -> dict[str, dict[str, Failure]]:

@@ -15,9 +15,16 @@ from pytest_tracetriage.model.trace import FAILING, Outcome
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from pytest_tracetriage.diagnose.commits import Changed
     from pytest_tracetriage.diagnose.search import Seen
     from pytest_tracetriage.model.trace import Failure
 
+UNREACHED = 0.1
+"""The weight of a commit that changed functions only which the tests did not run when they passed."""
+STRAY_TRIES = 5
+"""Processes after which a failure that garbage collection reported is given up where it did not come again."""
+STRAY = 0.5
+"""How likely such a failure never comes in a process that runs the test alone."""
 _GREEN = frozenset({"passed", "xfailed", "xpassed"})
 
 
@@ -25,7 +32,9 @@ class Target(Struct, frozen=True):
     """What is searched for: a cluster, or those of its failures that share a signature, and the tests that stand for them.
 
     `key` tells it from the others. Only a failure with one of `signatures` is its own; every one is where there are none.
-    `places` are (file, function) of its frames. It was seen in `failed` of failed + passed runs before.
+    `places` are (file, function) of its frames. It was seen in `failed` of failed + passed runs before. `executed` are (file,
+    qualified name) of the functions that its tests ran when they passed, None where nobody recorded it. `stray` says that
+    garbage collection reported it, under whichever test was running.
     """
 
     key: str
@@ -36,6 +45,8 @@ class Target(Struct, frozen=True):
     places: frozenset[tuple[str, str]] = frozenset()
     failed: int = 1
     passed: int = 0
+    executed: frozenset[tuple[str, str]] | None = None
+    stray: bool = False
 
 
 class Told(Struct, frozen=True, omit_defaults=True):
@@ -68,15 +79,16 @@ def places_of(failure: Failure) -> frozenset[tuple[str, str]]:
 def weights(target: Target, commits: Sequence[Commit], prefix: str = "") -> tuple[float, ...]:
     """Return how likely each commit after the first is to be the culprit, relative to one that changed code elsewhere.
 
-    That decides where the search looks first, and never what it takes for proven. `prefix` is the project's folder in its
+    That decides where the search looks first, and hardly what it takes for proven. `prefix` is the project's folder in its
     repository (`sub/`).
     """
     places = {(prefix + file, function) for file, function in target.places}
     tests = {prefix + test.partition("::")[0] for test in target.tests}
-    return tuple(_weight(commit, places, tests) for commit in commits[1:])
+    executed = None if target.executed is None else {(prefix + file, name) for file, name in target.executed}
+    return tuple(_weight(commit, places, tests, executed) for commit in commits[1:])
 
 
-def _weight(commit: Commit, places: set[tuple[str, str]], tests: set[str]) -> float:
+def _weight(commit: Commit, places: set[tuple[str, str]], tests: set[str], executed: set[tuple[str, str]] | None) -> float:
     files = {file for file, _ in places} | tests
     weight = 0.01
     for changed in commit.changed:
@@ -85,6 +97,8 @@ def _weight(commit: Commit, places: set[tuple[str, str]], tests: set[str]) -> fl
         touched = {(changed.file, name.rpartition(".")[2]) for name in changed.functions}
         if touched & places:
             found = 20.0
+        elif touched and not changed.beside and executed is not None and not _reached(changed, executed, tests):
+            found = UNREACHED
         elif changed.file in files and (touched or changed.beside or changed.unread):
             found = 6.0
         elif is_dependency_file(changed.file):
@@ -95,6 +109,11 @@ def _weight(commit: Commit, places: set[tuple[str, str]], tests: set[str]) -> fl
             found = 0.05 if changed.added else 0.01
         weight = max(weight, found)
     return weight if commit.changed else 1.0 if len(commit.parents) > 1 else 0.01
+
+
+def _reached(changed: Changed, executed: set[tuple[str, str]], tests: set[str]) -> bool:
+    """Return whether the tests ran what a commit changed. Nobody records what a file of tests runs of its own."""
+    return changed.file in tests or any((changed.file, name) in executed for name in changed.functions)
 
 
 def seen(target: Target, told: Told) -> tuple[Seen, tuple[str, ...]]:
@@ -127,21 +146,21 @@ def search(
     confidence: float,
     prefix: str = "",
     begun: Mapping[str, Line] | None = None,
+    flaky: float | None = None,
     progress: Callable[[Mapping[str, Line]], None] = lambda _: None,
 ) -> Searched:
     """Search all targets in one line of commits, the good end first, until each is decided or `observe` has no more.
 
-    `begun` are lines that something is known of already.
+    `begun` are lines that something is known of already. `flaky` is how often a flaky cluster fails, where somebody knows.
     """
     wanted = {target.key: target for target in targets}
     lines = dict(begun or {})
     for target in targets:
-        prior = Prior(weights(target, commits, prefix), rates=rates(target.failed, target.passed))
-        lines.setdefault(target.key, Line(prior))
+        lines.setdefault(target.key, Line(_prior(target, commits, prefix, flaky)))
     other: dict[str, dict[int, tuple[str, ...]]] = {name: {} for name in lines}
     void: dict[int, str] = {}
     while (step := next_step(lines, confidence)) is not None:
-        tests = tuple(dict.fromkeys(test for name in step.clusters for test in wanted[name].tests))
+        tests = tuple(dict.fromkeys(test for name in step.clusters for test in _asked(wanted[name], lines[name])))
         told = observe(commits[step.position], tests)
         if told is None:
             break
@@ -157,6 +176,19 @@ def search(
     return Searched(
         tuple(commits), lines, {name: answer(line, confidence) for name, line in lines.items()}, other, void, prefix
     )
+
+
+def _prior(target: Target, commits: Sequence[Commit], prefix: str, flaky: float | None) -> Prior:
+    weighed = weights(target, commits, prefix)
+    found = rates(target.failed, target.passed) if flaky is None else rates(target.failed, target.passed, (flaky,))
+    return Prior(weighed, rates=found, never=STRAY, patience=STRAY_TRIES) if target.stray else Prior(weighed, rates=found)
+
+
+def _asked(target: Target, line: Line) -> tuple[str, ...]:
+    """Return the tests that a process runs: one, and the others where that one has not shown the cluster, or told nothing."""
+    words = [item.seen for item in line.observations]
+    alone = "failed" in words and "blocked" not in words
+    return target.tests[:1] if alone else target.tests
 
 
 def descended(searched: Searched, target: Target, branch: Sequence[Commit], prefix: str = "") -> Line:
@@ -176,6 +208,8 @@ def culprit(target: Target, searched: Searched, outer: Culprit | None = None) ->
         at = f"in the branch that it brought in nothing more could be told: {found.finding}"
         return replace(outer, evidence=(*outer.evidence, at))
     evidence = [*_evidence(found, line, commits), *_blocked(target, searched)]
+    if target.stray and named is None:
+        evidence.append("garbage collection reported it, under whichever test was running")
     if named is not None:
         evidence += _touched(target, named, searched.prefix)
     if outer is not None and named is not None:

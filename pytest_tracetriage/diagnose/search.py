@@ -5,6 +5,9 @@ an unknown rate (1 for a deterministic fault, less for a flaky one); before, nex
 of what was observed: the posterior over the commits follows from it by Bayes' rule, and the next commit to run is the one
 that is expected to tell most, in bits, summed over the clusters that are still open.
 
+What a commit changed says where to look first. It hardly counts in what is believed in the end: an answer has to hold
+without it too, or a few lucky passes and a traceback that points elsewhere would name the wrong commit.
+
 Positions count from 0, the good end, to the last, the bad end. Two answers beside the commits are part of every posterior:
 that the cluster is older than the good end, and that it never fails here.
 """
@@ -17,9 +20,10 @@ from math import exp, log, log2
 from typing import TYPE_CHECKING, Literal
 
 from msgspec import Struct
+from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_tracetriage.model.culprit import Finding
 
@@ -33,27 +37,29 @@ STEADY = 1 - NOISE
 _SPREAD = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 
 
-def rates(failed: int = 1, passed: int = 0) -> tuple[tuple[float, float], ...]:
+def rates(failed: int = 1, passed: int = 0, flaky: Sequence[float] = _SPREAD) -> tuple[tuple[float, float], ...]:
     """Return the rates that a fault may have, and how likely each is, once it was seen in `failed` of failed + passed runs.
 
-    At first deterministic and flaky are as likely as each other, and all flaky rates too.
+    Seen once, deterministic and flaky are as likely as each other: that it was seen is why anybody asks. Of the rates of
+    `flaky` faults, one that shows often is then likelier than one that hardly does.
     """
-    weighed = [(STEADY, 0.5), *((rate, 0.5 / len(_SPREAD)) for rate in _SPREAD)]
-    told = [(rate, weight * rate**failed * (1 - rate) ** passed) for rate, weight in weighed]
+    weighed = [(STEADY, 0.5), *((min(rate, STEADY), 0.5 * rate / sum(flaky)) for rate in flaky)]
+    told = [(rate, weight * rate ** (failed - 1) * (1 - rate) ** passed) for rate, weight in weighed]
     total = sum(weight for _, weight in told)
     return tuple((rate, max(weight / total, 1e-300)) for rate, weight in told)
 
 
 RATES = rates()
-"""Seen once: whoever asks has seen it fail, and so a fault that shows often is likelier than one that hardly does."""
-OLDER = 0.05
+OLDER = 0.02
 NEVER = 0.05
 TELLING = 0.002
 """Bits below which a process is not worth a test."""
 PROOF = 0.05
 """Bits that a process is worth which proves what is believed already."""
 GIVEN_UP = 40
-"""Processes after which a cluster is given up that failed once at most."""
+"""Processes from its first failure on after which a cluster is given up that failed once at most; in all, twice as many."""
+UNPROVEN = 2.0
+"""How much likelier than a commit that changed any code a commit is at most, in what is believed in the end."""
 NEAR = 0.7
 """How likely the neighbour of a commit that tells nothing tells nothing either."""
 
@@ -66,12 +72,17 @@ class Observation(Struct, frozen=True, array_like=True):
 
 
 class Prior(Struct, frozen=True):
-    """What is believed before the first process. `weights` are relative, one for each commit after the good end."""
+    """What is believed before the first process. `weights` are relative, one for each commit after the good end.
+
+    1 stands for a commit that changed code. The cluster is given up that failed once at most in `patience` processes from that
+    failure on, or in twice as many of all.
+    """
 
     weights: tuple[float, ...]
     older: float = OLDER
     never: float = NEVER
     rates: tuple[tuple[float, float], ...] = RATES
+    patience: int = GIVEN_UP
 
 
 class Posterior(Struct, frozen=True):
@@ -111,7 +122,7 @@ class Answer(Struct, frozen=True):
     rate: float
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=1024)
 def posterior(line: Line) -> Posterior:
     """Return what the observations make of the prior."""
     last = len(line.prior.weights)
@@ -178,18 +189,21 @@ def _entropy(share: float) -> float:
 def next_step(lines: Mapping[str, Line], confidence: float) -> Step | None:
     """Return the process that tells most of the clusters still open, None when none is or none could tell more.
 
-    Every cluster has to fail at the bad end first. Clusters that are decided already come along where it still tells of them.
+    A cluster has to fail first, and nowhere is that likelier than at the bad end. Clusters that are decided already come along
+    where it still tells of them.
     """
-    beliefs = {name: posterior(line) for name, line in lines.items()}
-    open_ = [name for name in lines if not _decided(lines[name], beliefs[name], confidence) and not _hopeless(lines[name])]
+    open_ = [name for name in lines if not _decided(lines[name], confidence) and not _hopeless(lines[name])]
     if not open_:
         return None
     last = len(lines[open_[0]].prior.weights)
+    silent = Observation(last, "blocked")
     unseen = [name for name in open_ if not lines[name].observations]
     if unseen:
         return Step(last, tuple(lines))
-    told = {name: _bits(lines[name], beliefs[name], confidence) for name in lines}
-    bits = [sum(told[name][position] for name in open_) for position in range(last + 1)]
+    told = {name: _bits(line, confidence) for name, line in lines.items()}
+    shown = [name for name in open_ if any(item.seen == "failed" or item == silent for item in lines[name].observations)]
+    bits = [sum(told[name][position] for name in shown) for position in range(last)]
+    bits.append(sum(told[name][last] for name in open_))
     best = max(range(last + 1), key=bits.__getitem__)
     if bits[best] <= TELLING:
         return None
@@ -199,18 +213,26 @@ def next_step(lines: Mapping[str, Line], confidence: float) -> Step | None:
 def _hopeless(line: Line) -> bool:
     """Return whether a cluster is given up: others may have the time. It hardly fails, or mostly something else does."""
     words = [item.seen for item in line.observations]
-    rare = len(words) >= GIVEN_UP and words.count("failed") < 2
-    return rare or words.count("blocked") >= GIVEN_UP // 2 or len(words) >= 4 * GIVEN_UP
+    since = min((item.position for item in line.observations if item.seen == "failed"), default=0)
+    tried = sum(item.position >= since for item in line.observations)
+    rare = (tried >= line.prior.patience or len(words) >= 2 * line.prior.patience) and words.count("failed") < 2
+    return rare or words.count("blocked") >= min(line.prior.patience, GIVEN_UP // 2) or len(words) >= 4 * GIVEN_UP
 
 
-def _bits(line: Line, now: Posterior, confidence: float) -> list[float]:
-    """Return what each position is expected to tell of one cluster, less where it may well tell nothing."""
+def _bits(line: Line, confidence: float) -> list[float]:
+    """Return what each position is expected to tell of one cluster, less where it may well tell nothing.
+
+    Where the changes make one answer certain already, what is asked is whether it holds without them.
+    """
     blocked = _blocked(line)
+    now = posterior(line)
+    if _span(line, now)[2] >= confidence:
+        now = posterior(_fair(line))
     told = gains(now)
     if blocked:
         clear = {item.position for item in line.observations} - blocked
         told = [bits * _clear(position, blocked, clear) for position, bits in enumerate(told)]
-    for position, bits in _wishes(line, now, confidence).items():
+    for position, bits in _wishes(line, confidence).items():
         told[position] = max(told[position], bits)
     return told
 
@@ -229,10 +251,6 @@ def _blocked(line: Line) -> frozenset[int]:
     return frozenset(item.position for item in line.observations if item.position not in told)
 
 
-def _shown(line: Line) -> bool:
-    return any(item.seen == "failed" for item in line.observations)
-
-
 def _span(line: Line, now: Posterior) -> tuple[int, int, float]:
     """Return the likeliest answer as (first, last, probability): commits that cannot be told apart count as one."""
     blocked = _blocked(line)
@@ -246,11 +264,27 @@ def _span(line: Line, now: Posterior) -> tuple[int, int, float]:
     return max(spans, key=lambda span: span[2])
 
 
-def _decided(line: Line, now: Posterior, confidence: float) -> bool:
-    first, last, probability = _span(line, now)
+@lru_cache(maxsize=1024)
+def _fair(line: Line) -> Line:
+    """Return the line with what the commits changed hardly counting: nearly all that speaks for a commit is what was seen."""
+    weights = tuple(min(weight, UNPROVEN) for weight in line.prior.weights)
+    return Line(replace(line.prior, weights=weights), line.observations)
+
+
+def _believed(line: Line) -> tuple[int, int, float]:
+    """Return the likeliest answer as (first, last, probability), by what was seen alone.
+
+    The probability is the lower one where the changes point elsewhere.
+    """
+    first, last, probability = _span(line, posterior(_fair(line)))
+    return first, last, min(probability, sum(posterior(line).answers[first : last + 1]))
+
+
+def _decided(line: Line, confidence: float) -> bool:
+    first, last, probability = _believed(line)
     if probability < confidence:
         return False
-    if last in (0, len(now.answers) - 1):
+    if last in (0, len(line.prior.weights) + 1):
         return first == last
     return _next_proof(line, first, last) is None
 
@@ -271,13 +305,13 @@ def _next_proof(line: Line, first: int, last: int) -> Seen | None:
     return proof[0] if proof else None if before else "passed"
 
 
-def _wishes(line: Line, now: Posterior, confidence: float) -> dict[int, float]:
+def _wishes(line: Line, confidence: float) -> dict[int, float]:
     """Return the positions that a confident answer still lacks a proof from, and what that is worth in bits.
 
     Little: processes for other clusters, which are run anyway, may bring it along.
     """
-    first, last, probability = _span(line, now)
-    if probability < confidence or last in (0, len(now.answers) - 1):
+    first, last, probability = _believed(line)
+    if probability < confidence or last in (0, len(line.prior.weights) + 1):
         return {}
     proof = _next_proof(line, first, last)
     if proof == "failed":
@@ -301,11 +335,14 @@ def rates_now(line: Line) -> tuple[tuple[float, float], ...]:
 
 def answer(line: Line, confidence: float) -> Answer:
     """Return what the observations of one cluster amount to."""
-    now = posterior(line)
+    now = posterior(_fair(line))
     end = len(now.answers) - 1
-    first, last, probability = _span(line, now)
+    first, last, probability = _believed(line)
     rate = now.rates[last]
-    if not _decided(line, now, confidence):
+    if not _decided(line, confidence):
+        if _hopeless(line) and all(item.seen == "passed" for item in line.observations):
+            return Answer("not reproduced", (), now.answers[end], 0.0)
+        now = posterior(line)
         return Answer("undecided", _likeliest(now, confidence), max(now.answers[1:end], default=0.0), rate)
     if last == 0:
         return Answer("older", (), probability, rate)

@@ -34,7 +34,7 @@ def _culprit(culprit: Culprit, name: str, width: int, wanted: float) -> list[Lin
     sure = f"{culprit.confidence:.1%}"
     style = "red" if culprit.confidence >= wanted else "yellow"
     if culprit.finding == "commit":
-        rate = "" if culprit.rate > 0.95 else f", fails in {culprit.rate:.0%} of processes since"
+        rate = "" if culprit.rate > 0.9 else f", fails in {culprit.rate:.0%} of processes since"
         said = f"broken by {culprit.commit[:12]} {printable(culprit.subject)}"
         tail = f" (confidence {sure}{rate})"
         lines.append(((f"  {shorten(said, max(20, width - len(tail) - 2))}", style), (tail, "")))

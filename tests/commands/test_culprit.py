@@ -79,8 +79,8 @@ class Repository:
         self.git("commit", "--quiet", "--allow-empty", "-m", subject)
         self.commits[subject] = self.git("rev-parse", "HEAD")
 
-    def record(self):
-        command = [sys.executable, "-m", "pytest", "-q", "--tracetriage", "-o", "addopts="]
+    def record(self, *more):
+        command = [sys.executable, "-m", "pytest", "-q", "--tracetriage", "-o", "addopts=", *more]
         return subprocess.run(command, cwd=self.root, capture_output=True, text=True, check=False).returncode
 
     def fingerprint(self):
@@ -223,6 +223,79 @@ def test_the_command_of_the_project(merged, tracetriage, tmp_path):
     )
     assert culprits["test_total"]["subject"] == "side two"
     assert len((tmp_path / "calls").read_text().split()) == found["executions"]["pytest_runs"]
+
+
+def test_what_the_tests_run_when_they_pass_spares_processes(repository, tracetriage):
+    names = [f"f{number}" for number in range(24)]
+    parts = {name: f"def {name}():\n    return 1\n" for name in names}
+    test = "import parts\n\n\ndef test_it():\n    assert parts.f7() + parts.f15() == 2\n"
+
+    def source():
+        return "\n\n".join(parts.values())
+
+    repository.commit("begin", {"pyproject.toml": SETTINGS, "parts.py": source(), "test_it.py": test})
+    assert repository.record("--tracetriage-coverage") == 0
+    for name in names:
+        parts[name] = parts[name].replace("return 1", "return 2")
+        repository.commit(f"change {name}", {"parts.py": source()})
+    assert repository.record() == 1
+    good = repository.commits["begin"]
+    costs = []
+    for _ in range(2):
+        culprits, found = searched(tracetriage, "--good", good, "--no-cache")
+        assert culprits["test_it"]["subject"] == "change f7", culprits
+        costs.append(found["executions"]["pytest_runs"])
+        for path in repository.root.glob(".tracetriage/runs/*/coverage.map"):
+            path.unlink()
+    assert costs[0] < costs[1]
+
+
+STRAY = """\
+import gc
+
+
+class Left:
+    def __init__(self):
+        self.me = self
+
+    def __del__(self):
+        raise ValueError("left behind")
+
+
+def test_leaves():
+    gc.disable()
+    Left()
+
+
+def test_collects():
+    gc.enable()
+    gc.collect()
+"""
+
+
+def test_what_garbage_collection_reported_costs_few_processes(repository, tracetriage):
+    repository.commit(
+        "begin",
+        {
+            "pyproject.toml": SETTINGS + 'filterwarnings = ["error::pytest.PytestUnraisableExceptionWarning"]\n',
+            "test_it.py": "def test_it(): pass\n",
+        },
+    )
+    for number in range(9):
+        repository.commit(f"change {number}", {"other.py": f"A = {number}\n"})
+    repository.commit("leave it", {"test_it.py": STRAY})
+    assert repository.record() == 1
+    culprits, found = searched(tracetriage, "--good", repository.commits["begin"])
+    assert culprits["test_collects"]["finding"] == "not reproduced"
+    assert culprits["test_collects"]["evidence"][-1].startswith("garbage collection reported it")
+    assert found["executions"]["pytest_runs"] <= 5
+
+
+def test_a_rate_of_flaky_clusters_that_is_known(merged, tracetriage):
+    test = ("--good", merged.commits["tests"], "--test", "tests/test_shop.py::test_total")
+    culprits, _ = searched(tracetriage, *test, "--flake-rate", ".3")
+    assert culprits["test_total"]["subject"] == "side two"
+    assert "--flake-rate" in tracetriage("culprit", *test, "--flake-rate", "1").mistake
 
 
 def test_a_budget_that_ends_first(merged, tracetriage):

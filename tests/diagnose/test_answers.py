@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from msgspec.structs import replace
 
 from pytest_tracetriage.diagnose.commits import Changed, Commit
 from pytest_tracetriage.diagnose.culprit import Target, Told, culprit, search, seen, weights
@@ -71,3 +72,58 @@ def test_tests_of_several_clusters_run_once():
     searched = search(targets, commits(4), observe, confidence=0.95)
     assert asked == [("t.py::a", "t.py::b", "t.py::c")]
     assert {answer.finding for answer in searched.answers.values()} == {"undecided"}
+
+
+@pytest.mark.parametrize(
+    ("at_the_end", "then"),
+    [
+        (Told({"t.py::a": "failed"}, {"t.py::a": ("S",)}), ("t.py::a",)),
+        (Told({"t.py::a": "passed"}), ("t.py::a", "t.py::b")),
+        (Told({}), ("t.py::a", "t.py::b")),
+    ],
+)
+def test_one_test_stands_for_a_cluster_while_it_tells_something(at_the_end, then):
+    asked = []
+
+    def observe(commit, tests):
+        asked.append(tests)
+        return at_the_end if len(asked) == 1 else None
+
+    search([Target("c", "c", "name", ("t.py::a", "t.py::b"), OWN)], commits(9), observe, confidence=0.95)
+    assert asked == [("t.py::a", "t.py::b"), then]
+
+
+def test_a_commit_that_changes_only_what_the_tests_did_not_run_is_unlikely():
+    line = commits(
+        6,
+        c1=(Changed("shop.py", ("Cart.total",)),),
+        c2=(Changed("shop.py", ("Cart.size",)),),
+        c3=(Changed("shop.py", ("Cart.size",), beside=True),),
+        c4=(Changed("test_shop.py", ("test_total",)),),
+        c5=(Changed("shop.py", ("Cart.size",)), Changed("other.py", unread=True)),
+    )
+    target = Target("c", "c", "name", ("test_shop.py::test_total",), OWN)
+    told = Target("c", "c", "name", target.tests, OWN, executed=frozenset({("shop.py", "Cart.total")}))
+    assert weights(target, line) == (1, 1, 1, 6, 1)
+    assert weights(told, line) == (1, 0.1, 1, 6, 1)
+    below = [
+        Commit(c.id, c.tree, c.parents, c.subject, tuple(replace(d, file=f"sub/{d.file}") for d in c.changed)) for c in line
+    ]
+    assert weights(told, below, "sub/") == (1, 0.1, 1, 6, 1)
+
+
+def test_what_garbage_collection_reported_is_given_up_after_a_few_processes():
+    asked = []
+
+    def observe(commit, tests):
+        asked.append(commit)
+        return Told({"t.py::a": "passed"})
+
+    target = Target("c", "c", "name", ("t.py::a",), OWN, stray=True)
+    line = commits(60)
+    searched = search([target], line, observe, confidence=0.95)
+    assert asked == [line[-1]] * len(asked)
+    assert len(asked) <= 5
+    found = culprit(target, searched)
+    assert found.finding == "not reproduced"
+    assert found.evidence[-1].startswith("garbage collection reported it")
