@@ -83,7 +83,7 @@ class Result:
         return "\n".join(found)
 
 
-def _hear_interrupts() -> None:
+def hear_interrupts() -> None:
     """Let Ctrl-C end the process: who was started in the background has inherited that it does not."""
     signal.signal(signal.SIGINT, signal.SIG_DFL)
 
@@ -162,7 +162,7 @@ class Suite:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            preexec_fn=_hear_interrupts if os.name == "posix" else None,  # noqa: PLW1509 - it takes no lock
+            preexec_fn=hear_interrupts if os.name == "posix" else None,  # noqa: PLW1509 - it takes no lock
         )
 
     # -- what the runs left ------------------------------------------------------------------------------------------

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from capture.suite import hear_interrupts
 from execute.projects import Tree, again, folders, git, marked, worktree
 
 from pytest_tracetriage.execute.worktree import checkout
@@ -83,13 +84,16 @@ def test_kill_9(tree, cache, moment):
 @pytest.mark.parametrize("sign", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 def test_what_it_started_ends_with_it_even_without_a_next_call(tree, cache, sign):
     caller = subprocess.Popen(
-        [sys.executable, "-c", CALLER, tree.root, cache], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        [sys.executable, "-c", CALLER, tree.root, cache],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        preexec_fn=hear_interrupts,  # noqa: PLW1509 - it takes no lock
     )
     deadline = time.monotonic() + 60
     while len(marked(cache)) < 5 and time.monotonic() < deadline:
         time.sleep(0.05)
     caller.send_signal(sign)
-    caller.wait()
+    caller.wait(timeout=60)
     caller.stdout.close()
     while marked(cache) and time.monotonic() < deadline:
         time.sleep(0.05)
