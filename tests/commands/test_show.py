@@ -28,7 +28,8 @@ def substance(lines):
             not line.strip()
             or set(line) <= set("_ ^")
             or re.fullmatch(r"[\w.]+ += .*", line)
-            or line.startswith((" ---", "- generated "))
+            or line.startswith(" ---")
+            or re.match("-+ generated ", line)
         ):
             continue
         if re.fullmatch(r"[ ~^]+", line):
