@@ -43,7 +43,7 @@ import msgspec
 from tools import add_json_option, clean_environment, program, table, write_json
 
 from pytest_tracetriage.commands import pipeline
-from pytest_tracetriage.model.coverage import CoverageMap, Element, Function
+from pytest_tracetriage.model.execution import CoverageMap, Element, Function
 from pytest_tracetriage.triage.analyze import Given, analyze
 from pytest_tracetriage.triage.spectrum import Spectrum
 

@@ -37,8 +37,8 @@ from pytest_tracetriage.model.analysis import Cluster, Signature
 from pytest_tracetriage.model.history import ClusterRecord, Condensed, RunRecord, TestRecord
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.store.history import compact as packing
-from pytest_tracetriage.store.history.folder import FolderLocation
 from pytest_tracetriage.store.history.history import History, open_history
+from pytest_tracetriage.store.history.locations import FolderLocation
 from pytest_tracetriage.store.runs import new_run_id
 
 if TYPE_CHECKING:

@@ -8,8 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from pytest_tracetriage.capture.spans.manual import span
-    from pytest_tracetriage.capture.spans.metrics import metric
+    from pytest_tracetriage.capture.spans.manual import metric, span
     from pytest_tracetriage.capture.steps import step
 
 __all__ = ["metric", "span", "step"]
@@ -34,7 +33,7 @@ def __getattr__(name: str) -> object:
 
         return span
     if name == "metric":
-        from pytest_tracetriage.capture.spans.metrics import metric  # noqa: PLC0415
+        from pytest_tracetriage.capture.spans.manual import metric  # noqa: PLC0415
 
         return metric
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -95,7 +95,7 @@ def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     facts = ItemFacts(redactor)
     option = config.option
     if option.tracetriage_rerun:
-        from pytest_tracetriage.commands.lookup import tests_of  # noqa: PLC0415
+        from pytest_tracetriage.commands.project import tests_of  # noqa: PLC0415
 
         config.pluginmanager.register(
             Selection(tests_of(settings, option.tracetriage_rerun), redactor, f"cluster {option.tracetriage_rerun}", name_of)
@@ -113,7 +113,7 @@ def _select(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
 def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> None:
     from pytest_tracetriage.capture.collection import CollectionWatch, WarningWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.exemplars import SIGNATURE_ATTRIBUTE, Exemplars  # noqa: PLC0415
-    from pytest_tracetriage.capture.fixtures import FixtureWatch  # noqa: PLC0415
+    from pytest_tracetriage.capture.items import FixtureWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.recorder import Recorder  # noqa: PLC0415
     from pytest_tracetriage.capture.session import WORKER_INPUT, RunSession  # noqa: PLC0415
     from pytest_tracetriage.capture.spans.imports import ImportWatch  # noqa: PLC0415
@@ -146,7 +146,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     opentelemetry.start()
     config.add_cleanup(opentelemetry.stop)
     if config.pluginmanager.hasplugin("timeout"):
-        from pytest_tracetriage.capture.deadlines import DeadlineWatch  # noqa: PLC0415
+        from pytest_tracetriage.capture.collection import DeadlineWatch  # noqa: PLC0415
 
         config.pluginmanager.register(DeadlineWatch(recorder), "tracetriage-deadlines")
     if is_worker:
@@ -207,8 +207,7 @@ def _watch_opentelemetry(module: Any) -> None:
 def _account(folder: Path, totals: Totals, analysis: Analysis | None) -> Accounted:
     """Return what a finished run has spent and logged, and the analysis with it. A run without spans imports no later stage."""
     from pytest_tracetriage.capture.session import Accounted  # noqa: PLC0415
-    from pytest_tracetriage.collect.presence import holds_spans  # noqa: PLC0415
-    from pytest_tracetriage.collect.totals import pass_rate  # noqa: PLC0415
+    from pytest_tracetriage.collect.totals import holds_spans, pass_rate  # noqa: PLC0415
 
     if not holds_spans(folder):
         return Accounted(analysis, pass_rate(totals))

@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 import pytest
 
-from pytest_tracetriage.capture.attempt import Attempt
 from pytest_tracetriage.capture.exceptions import ExceptionWalker
 from pytest_tracetriage.capture.failures import SIMPLE_PHASES, describe
-from pytest_tracetriage.capture.items import ItemFacts
+from pytest_tracetriage.capture.items import Attempt, ItemFacts
 from pytest_tracetriage.capture.reports import PassingWatch, ReportWatch, another_reporter
 from pytest_tracetriage.capture.spans.sink import SpanSink
 from pytest_tracetriage.model.trace import Failure, Marker, Outcome, Source, Start, Trace

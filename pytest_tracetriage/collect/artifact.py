@@ -15,7 +15,7 @@ import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.collect.opening import open_source
+from pytest_tracetriage.collect.formats import open_source
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.store.runs import RUN_ID
 from pytest_tracetriage.store.writer import SLOT_SUFFIX

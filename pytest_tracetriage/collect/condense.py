@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.collect.opening import lines, open_source
+from pytest_tracetriage.collect.formats import lines, open_source
 from pytest_tracetriage.collect.runs import open_run, unfinished
 from pytest_tracetriage.collect.totals import count
 from pytest_tracetriage.model.history import RunRecord, TestRecord

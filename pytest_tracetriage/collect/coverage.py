@@ -17,10 +17,10 @@ import msgspec
 
 from pytest_tracetriage.capture.contexts import DATA_SUFFIX, USES_SUFFIX
 from pytest_tracetriage.capture.coverage import BORROWED_SUFFIX, CONTEXT, FOLDER, TROUBLE_SUFFIX
+from pytest_tracetriage.collect.formats import lines, open_source
 from pytest_tracetriage.collect.functions import bodies_of
-from pytest_tracetriage.collect.opening import lines, open_source
 from pytest_tracetriage.config import find_rootdir
-from pytest_tracetriage.model.coverage import CoverageMap, Element
+from pytest_tracetriage.model.execution import CoverageMap, Element
 from pytest_tracetriage.origin import Project
 from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, write_map
 from pytest_tracetriage.store.runs import StoreError, read_run
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
     from pytest_tracetriage.collect.functions import Body
-    from pytest_tracetriage.model.coverage import Function
+    from pytest_tracetriage.model.execution import Function
 
 FAILED = frozenset({"failed", "error", "timeout", "crashed", "stuck"})
 _MANY = 5

@@ -10,12 +10,10 @@ from msgspec import Raw, Struct, field
 
 from pytest_tracetriage.collect.bounds import CODE, MESSAGE, NAME, bounded_chain, chained, clip, few_problems, plain, sections
 from pytest_tracetriage.collect.entries import Entry, error_of
-from pytest_tracetriage.collect.formats import Format, Item
+from pytest_tracetriage.collect.formats import Format, Item, complaint, lines
 from pytest_tracetriage.collect.native import LINKS
-from pytest_tracetriage.collect.opening import complaint, lines
-from pytest_tracetriage.collect.outcomes import failure_of, reason_of, red_outcome
-from pytest_tracetriage.collect.places import Places
 from pytest_tracetriage.collect.printed import printed_errors
+from pytest_tracetriage.collect.reports import Places, failure_of, reason_of, red_outcome
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.trace import Error, Failure, FailurePhase, Outcome, Trace
 

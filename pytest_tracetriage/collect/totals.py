@@ -1,7 +1,8 @@
-"""Totals of a run, as pytest counts them, without looking at any failure."""
+"""What a run counts, without looking at any failure: its totals, as pytest counts them, and whether it holds spans at all."""
 
 from __future__ import annotations
 
+import mmap
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tracetriage.model.trace import Outcome
+
 
 _COUNTED = {
     "passed": "passed", "failed": "failed", "error": "errors", "skipped": "skipped", "xfailed": "xfailed", "xpassed": "xpassed",
@@ -74,3 +76,22 @@ def count_run(folder: Path) -> tuple[Totals, bool]:
                     count(counts, head.outcome, rerun=head.rerun, subtest=bool(head.subtest))
                     failing = failing or (head.outcome in FAILING and not head.rerun)
     return Totals(**counts), failing
+
+
+_HEADS = (b'{"record":"span"', b'{"record":"metric"')
+
+
+def holds_spans(folder: Path) -> bool:
+    """Return whether a run's folder holds a span or a metric; True too where only reading it can tell."""
+    for path in sorted((folder / "traces").glob("*.jsonl*")):
+        if path.suffix != ".jsonl":
+            return True
+        try:
+            with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as held:
+                if any(held.find(head) >= 0 for head in _HEADS):
+                    return True
+        except ValueError:  # an empty file cannot be mapped
+            continue
+        except OSError:
+            return True
+    return False

@@ -25,6 +25,7 @@ SUBCOMMANDS = {
     "mute": "look away from a cluster, with owner, reason and expiry",
     "schema": "the JSON Schema of every record",
 }
+_DECISIONS = frozenset({"join", "split", "mute"})
 
 
 class _Lazy(click.Group):
@@ -34,7 +35,8 @@ class _Lazy(click.Group):
     def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
         if name not in SUBCOMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"pytest_tracetriage.commands.{name}").command
+        module = importlib.import_module(f"pytest_tracetriage.commands.{'decisions' if name in _DECISIONS else name}")
+        command: click.Command = getattr(module, name if name in _DECISIONS else "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -54,7 +56,7 @@ def cli() -> None:
 def main() -> None:
     """Run the command. A user's mistake ends in one line and exit status 2."""
     from pytest_tracetriage.config import ConfigError  # noqa: PLC0415
-    from pytest_tracetriage.store.history.errors import HistoryError  # noqa: PLC0415
+    from pytest_tracetriage.store.history import HistoryError  # noqa: PLC0415
     from pytest_tracetriage.store.runs import StoreError  # noqa: PLC0415
 
     _print_whatever_comes()

@@ -26,10 +26,10 @@ from pytest_tracetriage.execute.claims import cache_folder
 from pytest_tracetriage.execute.errors import ExecuteError
 from pytest_tracetriage.execute.process import split_command
 from pytest_tracetriage.execute.run import DEFAULT_COMMAND
-from pytest_tracetriage.model.culprit import Culprit, Search
+from pytest_tracetriage.model.diagnosis import Culprit, Search
 from pytest_tracetriage.report.culprit import search_lines
 from pytest_tracetriage.report.text import plural
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.diagnose.commits import Commit
     from pytest_tracetriage.diagnose.culprit import Searched
     from pytest_tracetriage.diagnose.search import Line
-    from pytest_tracetriage.model.coverage import CoverageMap
+    from pytest_tracetriage.model.execution import CoverageMap
 
 PATIENCE = 2.0
 """Seconds after which a person wants to see how far it is."""

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
-from pytest_tracetriage.collect.attempts import attempts_of, before
 from pytest_tracetriage.collect.condense import failed_traces
+from pytest_tracetriage.collect.runs import attempts_of, before
 from pytest_tracetriage.commands.accounts import accounts_of
 from pytest_tracetriage.commands.kept import green_before
 from pytest_tracetriage.commands.mapping import (
@@ -44,7 +44,7 @@ from pytest_tracetriage.model.diagnosis import Diagnosis, MapUsed
 from pytest_tracetriage.model.execution import Order
 from pytest_tracetriage.model.trace import FAILING
 from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map, write_map
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
 from pytest_tracetriage.store.runs import StoreError, host, read_patterns, read_run
 from pytest_tracetriage.triage.analyze import analyze
@@ -55,13 +55,12 @@ from pytest_tracetriage.triage.spending import with_spending
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
-    from pytest_tracetriage.collect.attempts import Attempt
+    from pytest_tracetriage.collect.runs import Attempt
     from pytest_tracetriage.commands.kept import Kept
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.execute.worktree import Worktree
     from pytest_tracetriage.model.analysis import Cluster
-    from pytest_tracetriage.model.coverage import CoverageMap
-    from pytest_tracetriage.model.execution import Execution, TestRun
+    from pytest_tracetriage.model.execution import CoverageMap, Execution, TestRun
     from pytest_tracetriage.model.hypotheses import Cited, Hypothesis
     from pytest_tracetriage.model.run import Context
     from pytest_tracetriage.model.trace import Failure

@@ -20,7 +20,7 @@ from pytest_tracetriage.model.history import Overview
 from pytest_tracetriage.report.history import cluster_lines, overview_lines
 from pytest_tracetriage.report.patterns import pattern_lines
 from pytest_tracetriage.report.text import plural
-from pytest_tracetriage.store.history.errors import extra
+from pytest_tracetriage.store.history import extra
 from pytest_tracetriage.store.runs import run_folders
 
 if TYPE_CHECKING:

@@ -9,25 +9,23 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pytest_tracetriage.collect.coverage import CoverageError, collect_coverage, read_coverage_data
-from pytest_tracetriage.collect.functions import bodies_of
-from pytest_tracetriage.collect.merging import merge_maps, stale_functions
+from pytest_tracetriage.collect.functions import bodies_of, merge_maps, stale_functions
 from pytest_tracetriage.commands.past import open_past
 from pytest_tracetriage.config import find_rootdir
 from pytest_tracetriage.diagnose.changes import changed_by
 from pytest_tracetriage.origin import Project
 from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
 from pytest_tracetriage.store.runs import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Mapping, Sequence
 
-    from pytest_tracetriage.collect.attempts import Attempt
+    from pytest_tracetriage.collect.runs import Attempt
     from pytest_tracetriage.commands.kept import Kept
     from pytest_tracetriage.config import Settings
-    from pytest_tracetriage.model.coverage import CoverageMap
-    from pytest_tracetriage.model.execution import TestRun
+    from pytest_tracetriage.model.execution import CoverageMap, TestRun
 
 BASE_FILE = "coverage-base.map"
 """In a red run's folder: the green map that a diagnosis recorded for it."""

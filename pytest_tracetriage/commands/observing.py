@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.collect.opening import lines, open_source
-from pytest_tracetriage.collect.presence import holds_spans
-from pytest_tracetriage.collect.runs import open_run, unfinished
-from pytest_tracetriage.collect.spans import read_spans
+from pytest_tracetriage.collect.formats import lines, open_source
+from pytest_tracetriage.collect.runs import open_run, read_spans, unfinished
+from pytest_tracetriage.collect.totals import holds_spans
 from pytest_tracetriage.diagnose.correlation import Observed, shared
 from pytest_tracetriage.diagnose.sequences import MAX_SPANS, prompts_of, traits, wastes
 from pytest_tracetriage.model.trace import FAILING, Span, Trace, Use
-from pytest_tracetriage.triage.prices import Prices
+from pytest_tracetriage.triage.spending import Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

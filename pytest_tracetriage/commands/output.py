@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from pytest_tracetriage.report import terminal
-from pytest_tracetriage.report.spent import spent_text
+from pytest_tracetriage.report.text import spent_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, cast
 import msgspec
 
 from pytest_tracetriage.collect import junit, reportlog, runs
-from pytest_tracetriage.collect.formats import HEAD, Format
-from pytest_tracetriage.collect.opening import complaint, lines, open_source, sniff
+from pytest_tracetriage.collect.formats import HEAD, Format, complaint, lines, open_source, sniff
 from pytest_tracetriage.commands.project import given, read_history
 from pytest_tracetriage.model.analysis import Problem, Source
 from pytest_tracetriage.triage.analyze import analyze

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Any
 import pluggy
 
 from pytest_tracetriage import config, hookspecs
-from pytest_tracetriage.store.policy import read_aliases
-from pytest_tracetriage.store.runs import StoreError, read_analysis, read_run, run_folders
-from pytest_tracetriage.triage import codeowners
+from pytest_tracetriage.config import ConfigError
+from pytest_tracetriage.report.text import short_ids
+from pytest_tracetriage.store.runs import StoreError, read_aliases, read_analysis, read_run, run_folders
 from pytest_tracetriage.triage.analyze import Given, KnownCluster
+from pytest_tracetriage.triage.suspects import CODEOWNERS_PLACES, OwnerRules, parse_codeowners
 from pytest_tracetriage.triage.taxonomy import of_steps, project_rules
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster
+
 
 ENTRY_POINTS = "tracetriage"
 
@@ -133,7 +135,7 @@ def given(settings: Settings, known: tuple[KnownCluster, ...] | None, hooks: Any
         aliases = read_aliases(settings.folder)
     except StoreError as error:
         problems.append(str(error))
-        from pytest_tracetriage.model.policy import Aliases  # noqa: PLC0415
+        from pytest_tracetriage.model.analysis import Aliases  # noqa: PLC0415
 
         aliases = Aliases()
     classifiers: list[Any] = []
@@ -181,14 +183,14 @@ def _flat(answers: Iterable[Iterable[tuple[str, str, str]] | None]) -> list[tupl
     return [link for answer in answers for link in answer or ()]
 
 
-def _codeowners(rootdir: Path) -> tuple[codeowners.Rules, str]:
+def _codeowners(rootdir: Path) -> tuple[OwnerRules, str]:
     """Return the rules of the repository, else of the project, and where the project lies in what they are about."""
     top = next((folder for folder in (rootdir, *rootdir.parents) if (folder / ".git").exists()), rootdir)
     prefix = "" if top == rootdir else f"{rootdir.relative_to(top).as_posix()}/"
     for folder, below in ((top, prefix), (rootdir, "")):
-        for name in codeowners.PLACES:
+        for name in CODEOWNERS_PLACES:
             try:
-                return codeowners.parse((folder / name).read_text(encoding="utf-8", errors="replace")), below
+                return parse_codeowners((folder / name).read_text(encoding="utf-8", errors="replace")), below
             except OSError:
                 continue
     return (), ""
@@ -203,3 +205,42 @@ def find_cluster(analyses: Sequence[Analysis], prefix: str) -> list[Cluster]:
             if cluster.id.startswith(wanted) and cluster.id not in found:
                 found[cluster.id] = cluster
     return list(found.values())
+
+
+def recent_analyses(folder: Path) -> list[tuple[Path, Analysis]]:
+    """Return the kept runs that have an analysis, newest first."""
+    found = []
+    for path in reversed(run_folders(folder)):
+        try:
+            found.append((path, read_analysis(path)))
+        except StoreError:
+            continue
+    return found
+
+
+def cluster_of(settings: Settings, prefix: str) -> Cluster:
+    """Return the cluster that a prefix names in the kept runs. Raises ConfigError when none or several do."""
+    analyses = [analysis for _, analysis in recent_analyses(settings.folder)]
+    if not analyses:
+        raise ConfigError(f"{settings.folder}: no run with an analysis; run `pytest --tracetriage` first")
+    return only(find_cluster(analyses, prefix), prefix, analyses)
+
+
+def only(found: Sequence[Cluster], prefix: str, analyses: Sequence[Analysis]) -> Cluster:
+    """Return the one cluster found. Raises ConfigError that names the choices."""
+    if len(found) == 1:
+        return found[0]
+    if found:
+        names = short_ids(cluster.id for cluster in found)
+        choices = "; ".join(f"{names[cluster.id]} {cluster.name}" for cluster in found[:5])
+        raise ConfigError(f"cluster {prefix!r} is ambiguous: {choices}")
+    latest = analyses[0].clusters
+    names = short_ids(cluster.id for cluster in latest)
+    choices = ", ".join(names[cluster.id] for cluster in latest[:10]) or "none"
+    raise ConfigError(f"no cluster {prefix!r} in the kept runs; the latest has: {choices}")
+
+
+def tests_of(settings: Settings, prefix: str) -> tuple[str, ...]:
+    """Return the node ids of a cluster's tests, those included that the newest run with it left out. Raises ConfigError."""
+    cluster = cluster_of(settings, prefix)
+    return cluster.tests + cluster.waiting

@@ -18,7 +18,7 @@ from pytest_tracetriage.model.analysis import Source
 from pytest_tracetriage.model.history import ClusterRecord, Condensed
 from pytest_tracetriage.model.review import Review
 from pytest_tracetriage.model.trace import FAILING
-from pytest_tracetriage.triage import figures, spending
+from pytest_tracetriage.triage import spending
 from pytest_tracetriage.triage.analyze import analyze
 from pytest_tracetriage.triage.standing import evidence_in, known_clusters, retried_only, with_standing
 from pytest_tracetriage.triage.summary import merge, summarize
@@ -110,7 +110,7 @@ def review_group(
         baseline=past.baseline,
         base=base,
         branch=branch,
-        metrics=figures.together(run.metrics for _, run in group.current),
+        metrics=spending.figures_together(run.metrics for _, run in group.current),
         spent=spending.together(each for _, run in group.current for each in run.spent),
         notes=tuple(dict.fromkeys(notes)),
     )

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from pytest_tracetriage.collect.opening import open_source
-from pytest_tracetriage.collect.runs import FORMAT, open_run, read_function_sources, run_name, unfinished
-from pytest_tracetriage.collect.spans import spans_in
+from pytest_tracetriage.collect.formats import open_source
+from pytest_tracetriage.collect.runs import FORMAT, open_run, read_function_sources, run_name, spans_in, unfinished
 from pytest_tracetriage.collect.totals import pass_rate
 from pytest_tracetriage.commands import pipeline
 from pytest_tracetriage.commands.accounts import accounts_of

@@ -9,10 +9,8 @@ import click
 import msgspec
 
 from pytest_tracetriage.commands.output import emit
-from pytest_tracetriage.model.analysis import ANALYSIS_SCHEMA, Analysis
-from pytest_tracetriage.model.culprit import CULPRIT_SCHEMA, Search
-from pytest_tracetriage.model.diagnosis import Diagnosis
-from pytest_tracetriage.model.policy import ALIASES_SCHEMA, Aliases
+from pytest_tracetriage.model.analysis import ALIASES_SCHEMA, ANALYSIS_SCHEMA, Aliases, Analysis
+from pytest_tracetriage.model.diagnosis import CULPRIT_SCHEMA, Diagnosis, Search
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 from pytest_tracetriage.model.trace import Record
 

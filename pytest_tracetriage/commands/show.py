@@ -9,14 +9,13 @@ import click
 import msgspec
 
 from pytest_tracetriage.collect import runs
-from pytest_tracetriage.collect.opening import lines, open_source
-from pytest_tracetriage.collect.presence import holds_spans
-from pytest_tracetriage.collect.spans import spans_of
-from pytest_tracetriage.commands.lookup import recent_analyses
+from pytest_tracetriage.collect.formats import lines, open_source
+from pytest_tracetriage.collect.runs import spans_of
+from pytest_tracetriage.collect.totals import holds_spans
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
-from pytest_tracetriage.commands.project import find_cluster, open_project
+from pytest_tracetriage.commands.project import find_cluster, open_project, recent_analyses
 from pytest_tracetriage.model.trace import FAILING, Source, Trace, Warned
-from pytest_tracetriage.report.prompt import cluster_prompt
+from pytest_tracetriage.report.markdown import cluster_prompt
 from pytest_tracetriage.report.show import cluster_lines, trace_lines
 from pytest_tracetriage.report.terminal import component_of, components_by_test
 from pytest_tracetriage.report.text import short_ids
@@ -144,7 +143,7 @@ def trees_of(
     if not holds_spans(folder):
         return {}
     from pytest_tracetriage.report.spans import span_lines  # noqa: PLC0415
-    from pytest_tracetriage.triage.prices import INSTALL, Prices  # noqa: PLC0415
+    from pytest_tracetriage.triage.spending import INSTALL, Prices  # noqa: PLC0415
 
     found, bad = spans_of(folder, {trace.id for trace in traces})
     columns = width() if output is None else WIDE

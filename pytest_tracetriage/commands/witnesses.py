@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pytest_tracetriage.collect.condense import failed_traces, tests_of
-from pytest_tracetriage.commands.lookup import only
-from pytest_tracetriage.commands.project import find_cluster
+from pytest_tracetriage.commands.project import find_cluster, only
 from pytest_tracetriage.diagnose.culprit import Target, places_of
 from pytest_tracetriage.diagnose.drift import Installed, drift, normal
 from pytest_tracetriage.store.coverage import read_map
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.commands.kept import Kept
     from pytest_tracetriage.model.analysis import Cluster
-    from pytest_tracetriage.model.coverage import CoverageMap
-    from pytest_tracetriage.model.culprit import Drift
+    from pytest_tracetriage.model.diagnosis import Drift
+    from pytest_tracetriage.model.execution import CoverageMap
     from pytest_tracetriage.model.trace import Failure
 
 EXEMPLARS = 2

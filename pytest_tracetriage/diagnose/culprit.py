@@ -9,7 +9,7 @@ from msgspec.structs import replace
 
 from pytest_tracetriage.diagnose.commits import Commit, is_dependency_file, is_prose
 from pytest_tracetriage.diagnose.search import Answer, Line, Observation, Prior, answer, next_step, rates, rates_now
-from pytest_tracetriage.model.culprit import Culprit
+from pytest_tracetriage.model.diagnosis import Culprit
 from pytest_tracetriage.model.trace import FAILING, Outcome
 
 if TYPE_CHECKING:

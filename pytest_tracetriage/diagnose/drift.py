@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pytest_tracetriage.model.culprit import Drift, DriftKind
+from pytest_tracetriage.model.diagnosis import Drift, DriftKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -25,7 +25,7 @@ from msgspec.structs import replace
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pytest_tracetriage.model.culprit import Finding
+    from pytest_tracetriage.model.diagnosis import Finding
 
 Seen = Literal["failed", "passed", "blocked"]
 """What one process says of a cluster; blocked: nothing, as where a commit does not build, or its test fails otherwise."""

@@ -16,7 +16,7 @@ from pytest_tracetriage.execute.errors import ExecuteError
 from pytest_tracetriage.execute.process import prepare
 from pytest_tracetriage.execute.run import DEFAULT_COMMAND, run_tests
 from pytest_tracetriage.execute.worktree import checkout, switch
-from pytest_tracetriage.model.culprit import Executions
+from pytest_tracetriage.model.diagnosis import Executions
 from pytest_tracetriage.triage.signature import signature_id
 
 if TYPE_CHECKING:

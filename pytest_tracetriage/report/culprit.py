@@ -9,7 +9,7 @@ from pytest_tracetriage.report.text import Line, plural, printable, short_ids, s
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_tracetriage.model.culprit import Culprit, Drift, Search
+    from pytest_tracetriage.model.diagnosis import Culprit, Drift, Search
 
 SHOWN = 5
 

@@ -6,10 +6,8 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.run import PASS_RATE
-from pytest_tracetriage.report.intervals import percent
 from pytest_tracetriage.report.patterns import pattern_lines
-from pytest_tracetriage.report.spent import number_text
-from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten
+from pytest_tracetriage.report.text import Line, number_text, percent, plural, printable, short_ids, shorten
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

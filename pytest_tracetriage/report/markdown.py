@@ -1,19 +1,28 @@
-"""An analysis, and patterns over time, as Markdown; what has nothing to say is left out."""
+"""What templates render: an analysis and patterns over time as Markdown, a cluster as a text to paste into a coding agent.
+
+A project's own templates come first, then those of the package. What has nothing to say is left out.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import jinja2
+from jinja2.sandbox import SandboxedEnvironment
+
+from pytest_tracetriage.report import text
 from pytest_tracetriage.report.diagnosis import basis, waste_text
 from pytest_tracetriage.report.patterns import ISSUES, NAME, evidence_text, listed
 from pytest_tracetriage.report.show import shared_texts
-from pytest_tracetriage.report.templates import render
 from pytest_tracetriage.report.terminal import (
     causes,
     component_of,
     components_by_test,
     headline,
     place_of,
+    pytest_command,
     rerun_command,
     state_of,
 )
@@ -21,10 +30,11 @@ from pytest_tracetriage.report.text import short_ids, shorten, unit
 from pytest_tracetriage.report.traceback import render_short
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Mapping
 
     from pytest_tracetriage.model.analysis import Analysis, Cluster
     from pytest_tracetriage.model.diagnosis import Diagnosis, Issue, Patterns
+
 
 DETAILED = 20
 LISTED = 20
@@ -143,3 +153,71 @@ def _cause(cluster: Cluster, names: dict[str, str], component: str) -> dict[str,
         "traceback": render_short(failure) if failure else "",
         "rerun": rerun_command(cluster, names[cluster.id]),
     }
+
+
+MAX_TESTS = 30
+
+
+def cluster_prompt(cluster: Cluster, name: str, overrides: Path | None = None) -> str:
+    """Return the prompt for a cluster. What came from tests stands fenced, and is announced as data."""
+    failure = cluster.exemplar.failure if cluster.exemplar else None
+    files = dict.fromkeys(
+        [suspect.file for suspect in cluster.suspects]
+        + [
+            frame.file
+            for error in (failure.errors if failure else ())
+            for frame in reversed(error.frames)
+            if frame.origin in {"app", "test"}
+        ]
+    )
+    return render(
+        "prompt.md.j2",
+        {
+            "id": name,
+            "unit": unit(cluster.tests),
+            "cluster": cluster,
+            "tests": cluster.tests[:MAX_TESTS],
+            "more": max(0, len(cluster.tests) - MAX_TESTS),
+            "files": list(files)[:10],
+            "traceback": render_short(failure) if failure else "",
+            "command": pytest_command(cluster.tests, MAX_TESTS),
+        },
+        overrides,
+    )
+
+
+_PACKAGE = Path(__file__).resolve().parent.parent
+SHIPPED = (_PACKAGE / "templates", _PACKAGE.parent / "templates")
+"""In an installed wheel, and in a checkout."""
+
+
+def render(name: str, values: Mapping[str, Any], overrides: Path | None = None) -> str:
+    """Return template `name` with `values`; a file of that name in `overrides` replaces the shipped one.
+
+    Nothing is escaped by itself: templates pass what came from a test through `md`, `code`, `block`,
+    `cell` (code in a table) or `html` (code in HTML).
+    """
+    rendered = _environment(overrides).get_template(name).render(values)
+    return rendered.strip("\n") + "\n"
+
+
+@cache
+def _environment(overrides: Path | None) -> SandboxedEnvironment:
+    folders = [str(folder) for folder in ((overrides,) if overrides is not None else ()) + SHIPPED]
+    environment = SandboxedEnvironment(
+        loader=jinja2.FileSystemLoader(folders),
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+        autoescape=False,
+    )
+    environment.filters |= {
+        "md": text.markdown,
+        "code": text.code_span,
+        "cell": text.code_cell,
+        "html": text.code_html,
+        "block": text.code_block,
+        "plain": text.printable,
+    }
+    environment.globals |= {"plural": text.plural}
+    return environment

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.report.spent import spent_text
 from pytest_tracetriage.report.terminal import HANDFUL, pytest_command, state_of
-from pytest_tracetriage.report.text import Line, plural, printable, printable_lines, unit
+from pytest_tracetriage.report.text import Line, plural, printable, printable_lines, spent_text, unit
 from pytest_tracetriage.report.traceback import render_long
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.run import Spent
-from pytest_tracetriage.report.spent import money, spent_text, tokens
-from pytest_tracetriage.report.text import Line, plural, printable, shorten
+from pytest_tracetriage.report.text import Line, money, plural, printable, shorten, spent_text, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -128,7 +128,7 @@ class TerminalSummary:
                 for line in terminal.body(analysis, writer.fullwidth, verbosity, patterns=self._patterns()):
                     _write(writer, line)
         if accounted is not None and accounted.spent and not quiet:
-            from pytest_tracetriage.report.spent import spent_text  # noqa: PLC0415
+            from pytest_tracetriage.report.text import spent_text  # noqa: PLC0415
 
             terminalreporter.write_line(f"LLM: {spent_text(accounted.spent, accounted.note)}")
 

@@ -1,13 +1,19 @@
-"""Text from tests, made safe to print, and the small words that every report shares."""
+"""Text from tests, made safe to print, and the words that every report shares: plurals, proportions, tokens and cost."""
 
 from __future__ import annotations
 
 import html
+import math
 import re
+from math import sqrt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
+
+    from pytest_tracetriage.model.run import Figure, Spent
+    from pytest_tracetriage.model.trace import Usage
+
 
 Segment = tuple[str, str]
 """Text and its style: "", or names such as "red", "bold" joined by a space."""
@@ -147,3 +153,75 @@ def shorten(text: str, width: int) -> str:
 def width_of(line: Sequence[Segment]) -> int:
     """Return how many characters a line has."""
     return sum(len(text) for text, _ in line)
+
+
+Z95 = 1.959964
+"""The normal quantile of a two-sided 95 % interval."""
+
+
+def wilson(hits: int, trials: int, z: float = Z95) -> tuple[float, float]:
+    """Return the Wilson score interval of a proportion, both ends in [0, 1]; (0, 1) without a trial.
+
+    E. B. Wilson, Probable inference, the law of succession, and statistical inference, JASA 22 (1927): unlike the normal
+    approximation it is right for few trials and for proportions near 0 and 1.
+    """
+    if trials <= 0:
+        return 0.0, 1.0
+    share = min(max(hits / trials, 0.0), 1.0)
+    scale = 1 + z * z / trials
+    middle = (share + z * z / (2 * trials)) / scale
+    half = z / scale * sqrt(share * (1 - share) / trials + z * z / (4 * trials * trials))
+    return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def percent(part: int, whole: int) -> str:
+    """Return `96.2 %`; `100 %` and `0 %` only where it is all or nothing, `-` of nothing."""
+    if whole <= 0:
+        return "-"
+    if part >= whole:
+        return "100 %"
+    if part <= 0:
+        return "0 %"
+    return f"{min(max(100 * part / whole, 0.1), 99.9):.1f} %"
+
+
+_NAMED = 3
+
+
+def spent_text(spent: Sequence[Spent], note: str = "") -> str:
+    """Return `42 calls, 31,204 tokens, $0.18`, with the models that have no price. `note` says why none has one."""
+    calls = sum(each.usage.requests for each in spent)
+    parts = [plural(calls, "call"), plural(sum(tokens(each.usage) for each in spent), "token")]
+    priced = [each.cost for each in spent if each.cost is not None]
+    if priced:
+        parts.append(money(math.fsum(priced)))
+    unknown = sorted({printable(each.usage.model) or "a nameless model" for each in spent if each.cost is None})
+    if note and not priced:
+        return f"{', '.join(parts)} ({note})"
+    if unknown:
+        more = f" and {len(unknown) - _NAMED} more" if len(unknown) > _NAMED else ""
+        parts[-1] += f" (no price for {', '.join(shorten(name, 60) for name in unknown[:_NAMED])}{more})"
+    return ", ".join(parts)
+
+
+def tokens(usage: Usage) -> int:
+    """Return how many tokens went in and out; what a cache gave, and the reasoning, are among them."""
+    return usage.input + usage.output
+
+
+def money(dollars: float) -> str:
+    """Return US dollars to the cent, and below ten cents to two digits more: `$0.18`, `$0.0042`, `$0.00`."""
+    if 0 < abs(dollars) < 0.1:
+        text = f"${dollars:,.4f}"
+        return text if text.strip("$-0.") else "<$0.0001"
+    return f"${dollars:,.2f}"
+
+
+def figure_text(figure: Figure) -> str:
+    """Return a figure with its unit: `0.83`, `1,204 ms`, `12.5 s`."""
+    return f"{number_text(figure.value)} {printable(figure.unit)}".rstrip()
+
+
+def number_text(value: float) -> str:
+    """Return a number as people read it: `1,204`, `0.8333`, `1.2e+18`."""
+    return f"{value:,.0f}" if value.is_integer() and abs(value) < 1e15 else f"{value:,.4g}"

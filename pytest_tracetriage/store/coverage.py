@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.model.coverage import CoverageMap, Element, Function
+from pytest_tracetriage.model.execution import CoverageMap, Element, Function
 from pytest_tracetriage.store.runs import StoreError, write_atomically
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""Run folders: made, found, finished, and forgotten."""
+"""What is kept in the folder of a project: runs, made, found, finished and forgotten; and `policy/aliases.json`."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from pytest_tracetriage.model.analysis import ANALYSIS_SCHEMA, Analysis
+from pytest_tracetriage.model.analysis import ALIASES_SCHEMA, ANALYSIS_SCHEMA, Aliases, Analysis
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from pytest_tracetriage.model.diagnosis import Patterns
+
 
 RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 T = TypeVar("T")
@@ -150,3 +151,28 @@ def forget_runs(folder: Path, keep: int, current: str = "") -> None:
         except (StoreError, OSError):
             pass
         shutil.rmtree(path, ignore_errors=True)
+
+
+def read_aliases(folder: Path) -> Aliases:
+    """Return what people decided, empty where nobody has. Raises StoreError naming the file."""
+    path = folder / "policy" / "aliases.json"
+    try:
+        aliases = msgspec.json.decode(path.read_bytes(), type=Aliases)
+    except FileNotFoundError:
+        return Aliases()
+    except OSError as error:
+        raise StoreError(f"{path}: {error.strerror}") from None
+    except (msgspec.MsgspecError, RecursionError) as error:
+        raise StoreError(f"{path}: {error}") from None
+    if aliases.schema != ALIASES_SCHEMA:
+        raise StoreError(f"{path}: schema {aliases.schema!r} is not {ALIASES_SCHEMA!r}, which this version reads")
+    return aliases
+
+
+def write_aliases(folder: Path, aliases: Aliases) -> Path:
+    """Write what people decided; return the file. Raises OSError."""
+    prepare_folder(folder)
+    path = folder / "policy" / "aliases.json"
+    path.parent.mkdir(exist_ok=True)
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(aliases)) + b"\n")
+    return path

@@ -7,19 +7,26 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Seen, Signature, Suspect, Why
-from pytest_tracetriage.model.policy import Aliases
-from pytest_tracetriage.triage import codeowners
-from pytest_tracetriage.triage.buckets import INTERRUPTED, buckets, order
+from pytest_tracetriage.model.analysis import (
+    Aliases,
+    Analysis,
+    Cluster,
+    Exemplar,
+    Muted,
+    Problem,
+    Seen,
+    Signature,
+    Suspect,
+    Why,
+)
+from pytest_tracetriage.triage.agents import answer_of, failing_traces, places_of, with_places
 from pytest_tracetriage.triage.evidence import quoting
-from pytest_tracetriage.triage.facts import Fact, Group
-from pytest_tracetriage.triage.join import join
-from pytest_tracetriage.triage.names import name
+from pytest_tracetriage.triage.join import Fact, Group, join
+from pytest_tracetriage.triage.names import INTERRUPTED, buckets, name, order
 from pytest_tracetriage.triage.parts import split_ids, split_off
-from pytest_tracetriage.triage.places import answer_of, failing_traces, places_of, with_places
 from pytest_tracetriage.triage.signature import place
 from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, SUBTEST, Summary, resolve_later, totals
-from pytest_tracetriage.triage.suspects import suspects
+from pytest_tracetriage.triage.suspects import OwnerRules, owners, suspects
 from pytest_tracetriage.triage.taxonomy import Answer, fix
 
 if TYPE_CHECKING:
@@ -75,7 +82,7 @@ class Given:
     aliases: Aliases = field(default_factory=Aliases)
     classifiers: tuple[Callable[[Failure], Answer | None], ...] = ()
     joiners: tuple[Callable[[Sequence[Signature]], Iterable[tuple[str, str, str]]], ...] = ()
-    codeowners: codeowners.Rules = ()
+    codeowners: OwnerRules = ()
     components: tuple[str, ...] = ()
     step_rules: tuple[CustomRule, ...] = ()
     prefix: str = ""
@@ -236,7 +243,7 @@ def _cluster(group: Group, given: Given, where: Localiser | None) -> Cluster:
         ),
         category=category,
         owner=owner,
-        codeowners=codeowners.owners(given.codeowners, files, given.prefix),
+        codeowners=owners(given.codeowners, files, given.prefix),
         seen="first-run" if given.known is None else "new",
         muted=None,
         count=len(members),

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.triage.loops import SLACK, overlap
+from pytest_tracetriage.triage.calls import SLACK, overlap
 from pytest_tracetriage.triage.signature import bare, first_line, mask
 
 if TYPE_CHECKING:

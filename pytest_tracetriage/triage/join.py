@@ -3,6 +3,8 @@
 Hard evidence and people's decisions join first; then average-linkage agglomeration joins while the mean log-odds of two
 clusters is not negative. Up to 300 signatures every pair is looked at; of more, each signature's best few among those that
 share a rare feature.
+
+`Fact` and `Group` are what joining works on: signatures with their tests and exemplars, and what they end up in.
 """
 
 from __future__ import annotations
@@ -15,12 +17,18 @@ from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
 from pytest_tracetriage.triage.evidence import links
-from pytest_tracetriage.triage.facts import Fact, Group
 from pytest_tracetriage.triage.vectors import Vector, explain, log_odds, mean, vectors
 from pytest_tracetriage.triage.vetoes import Vetoes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
+
+    from pytest_tracetriage.model.trace import Failure
+    from pytest_tracetriage.triage.agents import Broken
+    from pytest_tracetriage.triage.signature import Key
+    from pytest_tracetriage.triage.summary import Sample
+
 
 ALL_PAIRS = 300
 RARE, NEIGHBOURS, FAR = 16, 8, -1.0
@@ -172,3 +180,32 @@ def _note(state: _State, i: int, j: int, odds: float) -> None:
     if odds >= 0:
         low, high = min(i, j), max(i, j)
         heapq.heappush(state.heap, (-odds, low, high, state.version[low], state.version[high]))
+
+
+@dataclass(frozen=True)
+class Fact:
+    """One signature of this analysis. `failures` are those of the first `samples`, in their order; there is at least one."""
+
+    id: str
+    key: Key
+    members: AbstractSet[str]
+    failures: tuple[Failure, ...]
+    samples: tuple[Sample, ...]
+    broken: Broken | None = None
+    """Where in their spans most of its traces broke, None where they do not tell the same."""
+
+    @property
+    def failure(self) -> Failure:
+        """Return the failure that stands for all: the first, unless another tells of a `setup()` that was not called.
+
+        A text source of the same test cannot know that.
+        """
+        return next((failure for failure in self.failures if failure.uncalled is not None), self.failures[0])
+
+
+@dataclass(frozen=True)
+class Group:
+    """Signatures that share one root cause, with the evidence of each join."""
+
+    facts: tuple[Fact, ...]
+    why: tuple[Why, ...]

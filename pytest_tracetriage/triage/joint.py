@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
 from pytest_tracetriage.triage.evidence import OUTSIDE, links, marked
-from pytest_tracetriage.triage.facts import Group
-from pytest_tracetriage.triage.join import ALL_PAIRS, RARE, candidates
+from pytest_tracetriage.triage.join import ALL_PAIRS, RARE, Group, candidates
 from pytest_tracetriage.triage.likeness import SUSPECTS, Likeness, weighed
 from pytest_tracetriage.triage.parts import SPLIT, part_of, whole_of
 from pytest_tracetriage.triage.summary import SUBTEST
@@ -30,7 +29,7 @@ from pytest_tracetriage.triage.vetoes import Vetoes
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
     from pytest_tracetriage.triage.likeness import Top
     from pytest_tracetriage.triage.localise import Crowd, Localiser
     from pytest_tracetriage.triage.vectors import Vector

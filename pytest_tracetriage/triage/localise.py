@@ -25,9 +25,9 @@ from pytest_tracetriage.triage.spectrum import ones
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from pytest_tracetriage.model.coverage import Function
+    from pytest_tracetriage.model.execution import Function
     from pytest_tracetriage.model.trace import Failure, Frame
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
     from pytest_tracetriage.triage.spectrum import Executed, Spectrum
 
 OCHIAI, SHARE, PASSING, LINES, LAST, MAKER, CHANGED, GONE = 3.0, 5.0, 0.7, 0.6, 1.8, 2.4, 4.0, -2.0

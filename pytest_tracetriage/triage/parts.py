@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from pytest_tracetriage.model.analysis import Cluster
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
 
 SPLIT = "split by spectrum"
 """The evidence of a part of a signature that was split off: most tests of that signature are in another cluster."""

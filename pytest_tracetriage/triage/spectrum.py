@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, NamedTuple, TypeVar
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Mapping, Sequence
 
-    from pytest_tracetriage.model.coverage import CoverageMap, Function
+    from pytest_tracetriage.model.execution import CoverageMap, Function
 
 Key = TypeVar("Key")
 Place = tuple[str, str]

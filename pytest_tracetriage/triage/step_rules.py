@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.triage.llm_calls import ASSERTIONS, is_call
+from pytest_tracetriage.triage.calls import ASSERTIONS, is_call
 from pytest_tracetriage.triage.signature import bare
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_tracetriage.model.trace import Span
-from pytest_tracetriage.triage.llm_calls import signal
+from pytest_tracetriage.triage.calls import signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

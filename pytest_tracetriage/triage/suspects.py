@@ -1,21 +1,25 @@
-"""Suspects from tracebacks alone: the deepest application frame first, each caller half as much.
+"""Where to look and whom to tell: suspects from tracebacks alone, and the owners that CODEOWNERS names.
 
-Text cannot see a fault that no traceback passes through; where a run stored a coverage map, diagnosis ranks anew.
+The deepest application frame comes first, each caller counts half as much. Text cannot see a fault that no traceback passes
+through; where a run stored a coverage map, diagnosis ranks anew. Of CODEOWNERS the last matching line wins, as GitHub and
+GitLab read it.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Suspect
 from pytest_tracetriage.triage.signature import place
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_tracetriage.model.trace import Failure, Frame
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
+
 
 CALLER = 0.5
 MAX_SUSPECTS = 10
@@ -95,3 +99,47 @@ def _test_place(fact: Fact) -> tuple[Suspect, ...]:
         return ()
     name = frame.qualname.replace("<locals>.", "") or frame.function
     return (Suspect(frame.file, name, frame.line, 0.1, "no application frame in any traceback: where the test failed"),)
+
+
+CODEOWNERS_PLACES = (".github/CODEOWNERS", "CODEOWNERS", "docs/CODEOWNERS", ".gitlab/CODEOWNERS")
+
+_WILD = {"/**/": "/(?:.*/)?", "**/": "(?:.*/)?", "/**": "/.*", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+
+OwnerRules = tuple[tuple["re.Pattern[str]", tuple[str, ...]], ...]
+
+
+def parse_codeowners(text: str) -> OwnerRules:
+    """Return the rules of a CODEOWNERS file in its order; a line that cannot be read is skipped, as GitHub does."""
+    rules = []
+    for line in text.splitlines():
+        words = re.split(r"(?<!\\)\s+", re.sub(r"(^|\s)#.*", "", line).strip())
+        pattern = words[0].replace("\\ ", " ") if words else ""
+        if not pattern or pattern.startswith(("[", "^[", "!")):
+            continue
+        rules.append((re.compile(_expression(pattern)), tuple(word for word in words[1:] if "@" in word)))
+    return tuple(rules)
+
+
+def owners(rules: OwnerRules, files: Iterable[str], prefix: str = "") -> tuple[str, ...]:
+    """Return the owners of the first of `files` (relative to the project, with `/`) that has any.
+
+    `prefix` is where the project lies in its repository, such as `services/shop/`: the rules are about the repository.
+    """
+    for file in files:
+        for expression, names in reversed(rules):
+            if expression.match(prefix + file):
+                if names:
+                    return names
+                break
+    return ()
+
+
+def _expression(pattern: str) -> str:
+    anchored = "/" in pattern.rstrip("/")
+    folder = pattern.endswith("/")
+    out = []
+    for part in re.split(r"(/\*\*/|\*\*/|/\*\*|\*\*|\*|\?)", pattern.strip("/")):
+        out.append(_WILD.get(part, re.escape(part)))
+    # `docs/*` owns the files of docs, not those of its folders; everything else owns what lies below it
+    below = "/.*" if folder else "" if pattern.endswith("/*") else "(?:/.*)?"
+    return ("" if anchored else "(?:.*/)?") + "".join(out) + below + r"\Z"

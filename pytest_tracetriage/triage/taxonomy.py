@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.trace import Error
+from pytest_tracetriage.triage.calls import SDKS
 from pytest_tracetriage.triage.evidence import quoted_error
-from pytest_tracetriage.triage.llm_calls import SDKS
 from pytest_tracetriage.triage.signature import bare, first_line, own_frame, place, root_cause
 from pytest_tracetriage.triage.step_rules import classify_call
 

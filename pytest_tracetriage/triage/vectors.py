@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pytest_tracetriage.model.trace import Failure
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
 
 BASE, MESSAGE, ERROR, TEST, APART = -3.75, 5.5, 6.0, 6.5, 2.0
 BASE_WITHOUT_SOURCE = -2.0

@@ -9,7 +9,7 @@ from pytest_tracetriage.triage.evidence import is_module, resources
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
 
 
 class Vetoes:

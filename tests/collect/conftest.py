@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from failing_suite import FILES, run, write
 
-from pytest_tracetriage.collect.opening import open_source
+from pytest_tracetriage.collect.formats import open_source
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.trace import Trace
 

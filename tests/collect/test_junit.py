@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pytest_tracetriage.collect import elements, junit
-from pytest_tracetriage.collect.nodeids import nodeid_of
+from pytest_tracetriage.collect.junit import nodeid_of
 
 HEAD = '<?xml version="1.0" encoding="utf-8"?>\n<testsuites><testsuite name="pytest">\n'
 CASE = '<testcase classname="tests.test_a" name="test_{}" time="0.25" />\n'

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tracetriage.collect import junit, reportlog
-from pytest_tracetriage.collect.opening import MissingZstd, complaint, lines, open_source, sniff
+from pytest_tracetriage.collect.formats import MissingZstd, complaint, lines, open_source, sniff
 
 FORMATS = (junit.FORMAT, reportlog.FORMAT)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from pytest_tracetriage.collect.spans import read_spans
+from pytest_tracetriage.collect.runs import read_spans
 from pytest_tracetriage.model.trace import Span, Trace
 from pytest_tracetriage.store.runs import read_analysis, read_run, run_folders
 

@@ -7,8 +7,7 @@ from datetime import date, timedelta
 
 import pytest
 
-from pytest_tracetriage.store.policy import read_aliases
-from pytest_tracetriage.store.runs import read_analysis
+from pytest_tracetriage.store.runs import read_aliases, read_analysis
 
 TODAY = date.today()  # noqa: DTZ011 - a person's own day, as the command takes it
 

@@ -12,7 +12,7 @@ from commands.recorded import failure, record
 
 from pytest_tracetriage import __version__
 from pytest_tracetriage.commands import SUBCOMMANDS
-from pytest_tracetriage.store import policy
+from pytest_tracetriage.store import runs
 from pytest_tracetriage.store.runs import read_analysis, run_folders
 
 
@@ -77,7 +77,7 @@ def test_a_decision_that_cannot_be_written(shop, tracetriage, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system", str(path))
 
     cluster = read_analysis(run_folders(shop / ".tracetriage")[-1]).clusters[0].id
-    monkeypatch.setattr(policy, "write_atomically", refuse)
+    monkeypatch.setattr(runs, "write_atomically", refuse)
     path = shop / ".tracetriage" / "policy" / "aliases.json"
     assert tracetriage("mute", cluster, "--reason", "x").mistake == f"tracetriage: {path}: Read-only file system"
 

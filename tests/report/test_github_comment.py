@@ -16,7 +16,7 @@ from pytest_tracetriage.report.github.comment import comment
 from pytest_tracetriage.report.github.headline import headline
 from pytest_tracetriage.report.github.summary import summary
 from pytest_tracetriage.report.github.words import duration, often
-from pytest_tracetriage.report.intervals import percent, wilson
+from pytest_tracetriage.report.text import percent, wilson
 
 NEW = cause("KeyError in Cart.total: 'sku'", "shop/cart.py:88 Cart.total return x", 18, since=COMMIT)
 SECOND = cause("TypeError in Price.add: None", "shop/price.py:31 Price.add return x", 3, since=COMMIT)

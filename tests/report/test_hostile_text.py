@@ -14,8 +14,7 @@ from samples import HOSTILE, analysis, broke, poisoned
 
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.report import terminal
-from pytest_tracetriage.report.markdown import analysis_markdown
-from pytest_tracetriage.report.prompt import cluster_prompt
+from pytest_tracetriage.report.markdown import analysis_markdown, cluster_prompt
 from pytest_tracetriage.report.show import cluster_lines
 from pytest_tracetriage.report.text import code_block, code_span, markdown, printable, short_ids, shorten
 

@@ -9,8 +9,7 @@ from samples import CLUSTER, FAILURE, OTHER, analysis
 from pytest_tracetriage.model.analysis import Exemplar, Muted, Problem, Signature
 from pytest_tracetriage.model.trace import Error, Failure, Frame, Source, Trace
 from pytest_tracetriage.report import terminal
-from pytest_tracetriage.report.markdown import analysis_markdown
-from pytest_tracetriage.report.prompt import cluster_prompt
+from pytest_tracetriage.report.markdown import analysis_markdown, cluster_prompt
 from pytest_tracetriage.report.show import cluster_lines, trace_lines
 from pytest_tracetriage.report.traceback import render_long, render_short
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from triage.episode_suite import Episodes
 from triage.making import error, fails, passes, source
 
-from pytest_tracetriage.collect.opening import complaint
+from pytest_tracetriage.collect.formats import complaint
 from pytest_tracetriage.model.trace import Span
 from pytest_tracetriage.triage import steps, summary
 from pytest_tracetriage.triage.analyze import Given, analyze

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pytest_tracetriage import metric
-from pytest_tracetriage.capture.spans.metrics import cloud_metrics
+from pytest_tracetriage.capture.spans.manual import cloud_metrics
 from pytest_tracetriage.model.run import Figure, Run, Spent
 from pytest_tracetriage.model.trace import Metric, Usage
-from pytest_tracetriage.triage.figures import MAX_NAMES, Figures, is_count, together
+from pytest_tracetriage.triage.spending import MAX_NAMES, Figures, is_count, together
 
 TEST_A = """
     import asyncio, threading

@@ -11,7 +11,7 @@ from capture.suite import Suite
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tracetriage.collect.spans import MAX_SHOWN, read_spans, spans_of
+from pytest_tracetriage.collect.runs import MAX_SHOWN, read_spans, spans_of
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run
 from pytest_tracetriage.model.trace import Metric, Span, Trace, Usage

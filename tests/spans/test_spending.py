@@ -15,9 +15,8 @@ from hypothesis import strategies as st
 
 from pytest_tracetriage.model.run import Spent
 from pytest_tracetriage.model.trace import Span, Usage
-from pytest_tracetriage.report.spent import money, spent_text
-from pytest_tracetriage.triage.prices import INSTALL, Prices
-from pytest_tracetriage.triage.spending import MAX_MODELS, Account, Calls, together
+from pytest_tracetriage.report.text import money, spent_text
+from pytest_tracetriage.triage.spending import INSTALL, MAX_MODELS, Account, Calls, Prices, together
 
 NOVEMBER = 1_763_900_000.0
 # US dollars a million tokens, from the price lists of the providers: input, cached input, cache writes, output.
@@ -288,7 +287,7 @@ def test_a_run_without_calls_says_nothing_and_loads_nothing(tmp_path):
         conftest="""
         import sys
         def pytest_unconfigure():
-            ours = {"pytest_tracetriage.triage.spending", "pytest_tracetriage.triage.prices", "genai_prices"}
+            ours = {"pytest_tracetriage.triage.spending", "pytest_tracetriage.triage.spending", "genai_prices"}
             print("LOADED", sorted(ours & set(sys.modules)))
         """,
         test_a="def test_it(): pass",

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pytest_tracetriage.model.analysis import Cluster, Signature
 from pytest_tracetriage.model.history import ClusterRecord, Condensed, RunRecord, TestRecord
 from pytest_tracetriage.model.run import Totals
-from pytest_tracetriage.store.history.folder import FolderLocation
 from pytest_tracetriage.store.history.history import open_history
+from pytest_tracetriage.store.history.locations import FolderLocation
 from pytest_tracetriage.store.runs import new_run_id
 
 

@@ -12,8 +12,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from remembered import ids, item, open_at
 
-from pytest_tracetriage.collect.merging import merge_maps, stale_functions
-from pytest_tracetriage.model.coverage import CoverageMap, Element, Function
+from pytest_tracetriage.collect.functions import merge_maps, stale_functions
+from pytest_tracetriage.model.execution import CoverageMap, Element, Function
 from pytest_tracetriage.store.coverage import MAGIC, decode, encode, read_map, write_map
 from pytest_tracetriage.store.history.git import GitLocation
 from pytest_tracetriage.store.history.history import open_history

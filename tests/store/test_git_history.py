@@ -15,8 +15,7 @@ from git_server import serving
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tracetriage.store.history import git_plumbing, git_tree
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError, git_plumbing, git_tree
 from pytest_tracetriage.store.history.git import GitLocation
 
 BRANCH = "tracetriage-history"
@@ -372,11 +371,11 @@ def test_processes_that_share_a_cache_take_turns(open_at, project, tmp_path):
 
 
 def test_whoever_waits_too_long_for_the_cache_is_told(open_at, tmp_path, monkeypatch):
-    from pytest_tracetriage.store.history import file_lock, git_cache
+    from pytest_tracetriage.store.history import git_cache, locations
 
     monkeypatch.setattr(git_cache, "LOCK_LIMIT", 0.05)
     with (
-        file_lock.locked(tmp_path / "cache" / "lock", 1.0),
+        locations.locked(tmp_path / "cache" / "lock", 1.0),
         pytest.raises(HistoryError, match="another process has held this lock"),
     ):
         open_at().names()

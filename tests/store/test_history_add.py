@@ -16,8 +16,7 @@ from pytest_tracetriage.model.analysis import Exemplar, Suspect
 from pytest_tracetriage.model.history import Condensed, RunRecord, TestRecord
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import Failure
-from pytest_tracetriage.store.history import tables
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError, tables
 
 HOSTILE = [
     "", "'", '"; DROP TABLE tests; --', "a\0b", "a\nb\r\n", "\\N", "NULL", "$1", "é\U0001f600", "\udc80", "{}[],:", "\ufeff",

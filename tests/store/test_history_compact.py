@@ -134,7 +134,7 @@ def test_an_add_packs_when_too_much_lies_loose(tmp_path, monkeypatch):
 
 
 def test_runs_are_added_though_packing_fails(tmp_path, monkeypatch):
-    from pytest_tracetriage.store.history.errors import HistoryError
+    from pytest_tracetriage.store.history import HistoryError
 
     monkeypatch.setattr(compact, "LOOSE", 1)
     history = open_at(tmp_path)

@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from remembered import everything, ids, in_short, open_at
 from test_history_compact import some_runs, stems
 
-from pytest_tracetriage.store.history.errors import HistoryError
-from pytest_tracetriage.store.history.folder import FolderLocation
+from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.history import open_history
+from pytest_tracetriage.store.history.locations import FolderLocation
 from pytest_tracetriage.store.history.pieces import pieces_of
 from pytest_tracetriage.store.history.session import session
 

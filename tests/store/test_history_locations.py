@@ -11,12 +11,10 @@ import pytest
 from remembered import everything, ids, open_at
 from test_history_compact import some_runs
 
-from pytest_tracetriage.store.history import remote
-from pytest_tracetriage.store.history.errors import HistoryError, extra
-from pytest_tracetriage.store.history.folder import FolderLocation
+from pytest_tracetriage.store.history import HistoryError, extra, remote
 from pytest_tracetriage.store.history.git import GitLocation
 from pytest_tracetriage.store.history.history import open_history
-from pytest_tracetriage.store.history.locations import open_location
+from pytest_tracetriage.store.history.locations import FolderLocation, open_location
 
 
 @pytest.fixture(params=["memory", "file"])

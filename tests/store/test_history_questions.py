@@ -8,7 +8,7 @@ from remembered import cluster, ids, item, open_at
 from pytest_tracetriage.model.analysis import Frequency
 from pytest_tracetriage.model.history import Baseline, Condensed, Evidence, TestRecord
 from pytest_tracetriage.model.run import Totals
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.queries import FlakyTest, Rate, SlowTest
 
 A, B = "A" * 26, "B" * 26

@@ -8,10 +8,9 @@ import time
 import msgspec
 import pytest
 
-from pytest_tracetriage.model.analysis import Analysis
-from pytest_tracetriage.model.policy import Aliases, Join, Mute
+from pytest_tracetriage.model.analysis import Aliases, Analysis, Join, Mute
 from pytest_tracetriage.model.run import RUN_SCHEMA, Run, Totals
-from pytest_tracetriage.store import policy, runs
+from pytest_tracetriage.store import runs
 from pytest_tracetriage.store.runs import StoreError
 
 
@@ -163,15 +162,15 @@ def test_an_analysis_of_a_newer_version_is_refused_by_name(tmp_path):
 
 
 def test_nobody_has_decided_anything(tmp_path):
-    assert policy.read_aliases(tmp_path) == Aliases()
+    assert runs.read_aliases(tmp_path) == Aliases()
 
 
 def test_decisions_come_back_as_they_were(tmp_path):
     decided = Aliases(
         joins=(Join(("A" * 26, "B" * 26), "ann", "one redis"),), mutes=(Mute("A" * 26, "ann", "später", "2026-12-31"),)
     )
-    path = policy.write_aliases(tmp_path, decided)
-    assert policy.read_aliases(tmp_path) == decided
+    path = runs.write_aliases(tmp_path, decided)
+    assert runs.read_aliases(tmp_path) == decided
     assert names_in(path.parent) == ["aliases.json"]
     assert len(path.read_text(encoding="utf-8").splitlines()) > 10, "people review it"
 
@@ -182,7 +181,7 @@ def test_decisions_that_cannot_be_read_are_one_clear_error(tmp_path, raw):
     path.parent.mkdir()
     path.write_bytes(raw)
     with pytest.raises(StoreError) as error:
-        policy.read_aliases(tmp_path)
+        runs.read_aliases(tmp_path)
     assert str(error.value).startswith(f"{path}: ")
     assert "\n" not in str(error.value)
 

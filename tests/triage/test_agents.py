@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from triage.episode_suite import Episodes
 
-from pytest_tracetriage.triage.buckets import LABELS
+from pytest_tracetriage.triage.names import LABELS
 from pytest_tracetriage.triage.step_rules import STEP_RULES, has_words
 from pytest_tracetriage.triage.taxonomy import FIXES
 

@@ -9,8 +9,7 @@ from hypothesis import strategies as st
 from making import analysis_of, error, fails
 
 from pytest_tracetriage.model.analysis import Cluster, Muted
-from pytest_tracetriage.triage.buckets import COVERAGE, MAX_BUCKETS, buckets, impact, order
-from pytest_tracetriage.triage.names import MAX_NAME
+from pytest_tracetriage.triage.names import COVERAGE, MAX_BUCKETS, MAX_NAME, buckets, impact, order
 
 CATEGORIES = ["ASSERTION", "NETWORK", "TYPE_MISMATCH", "DATA_SHAPE", "CRASH", "TIMEOUT", "DISK", "A_CATEGORY_OF_ITS_OWN"]
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_tracetriage.triage.codeowners import owners, parse
+from pytest_tracetriage.triage.suspects import owners, parse
 
 
 def owner(text, *files):

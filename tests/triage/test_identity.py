@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from making import analysis_of, error, fails, passes
 
-from pytest_tracetriage.model.policy import Aliases, Join, Mute, Split
+from pytest_tracetriage.model.analysis import Aliases, Join, Mute, Split
 from pytest_tracetriage.triage.analyze import KnownCluster
 from pytest_tracetriage.triage.signature import signature_id
 

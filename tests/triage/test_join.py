@@ -8,7 +8,7 @@ import pytest
 from making import analysis_of, error, fails, frame, grouped, summary_of, whys
 from msgspec.structs import replace
 
-from pytest_tracetriage.model.policy import Aliases, Join, Split
+from pytest_tracetriage.model.analysis import Aliases, Join, Split
 from pytest_tracetriage.triage import join as joining
 from pytest_tracetriage.triage.analyze import Given, analyze
 from pytest_tracetriage.triage.signature import signature_id

@@ -10,7 +10,7 @@ from capture.suite import Suite
 from triage.episode_suite import PRELUDE, Episodes
 
 from pytest_tracetriage.model.trace import Span
-from pytest_tracetriage.triage.loops import loops
+from pytest_tracetriage.triage.calls import loops
 from pytest_tracetriage.triage.steps import step_of
 
 SUITE = """

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import NODEIDS, analysis_of, error, fails, grouped, summary_of, traces, whys
 
-from pytest_tracetriage.model.coverage import CoverageMap, Element, Function
-from pytest_tracetriage.model.policy import Aliases, Join
+from pytest_tracetriage.model.analysis import Aliases, Join
+from pytest_tracetriage.model.execution import CoverageMap, Element, Function
 from pytest_tracetriage.triage.analyze import Given, KnownCluster, analyze
 from pytest_tracetriage.triage.signature import signature_id
 from pytest_tracetriage.triage.spectrum import Spectrum, columns, executed, ones

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from making import NODEIDS, error, fails, lines_of, passes, same, source, summary_of, traces
 
-from pytest_tracetriage.collect.opening import complaint, lines
+from pytest_tracetriage.collect.formats import complaint, lines
 from pytest_tracetriage.model.trace import Source, Span, Start
 from pytest_tracetriage.triage.stream import summarize_lines
 

@@ -9,7 +9,7 @@ import pytest
 from making import analysis_of, error, fails, failure, frame
 
 from pytest_tracetriage.config import CustomRule
-from pytest_tracetriage.triage.buckets import LABELS
+from pytest_tracetriage.triage.names import LABELS
 from pytest_tracetriage.triage.taxonomy import FIXES, RULES, classify, project_rules
 
 TEST = "tests/test_a.py:test_a"

@@ -12,7 +12,7 @@ from weakref import WeakSet
 
 from msgspec import UNSET
 
-from pytest_tracetriage.capture.spans import genai, messages
+from pytest_tracetriage.capture.spans import content, genai
 from pytest_tracetriage.capture.spans.sink import Places, connected
 from pytest_tracetriage.model.trace import Span, SpanKind
 
@@ -164,10 +164,10 @@ def _write(sink: SpanSink, span: Any, place: Place) -> None:
             error=error,
             source="opentelemetry",
             usage=genai.usage_of_attributes(attributes),
-            attributes=messages.rest(attributes, content=sink.content),
+            attributes=content.rest(attributes, content=sink.content),
         ),
-        inputs=_or_unset(messages.inputs(attributes, events)),
-        output=_or_unset(messages.output(attributes, events)),
+        inputs=_or_unset(content.inputs(attributes, events)),
+        output=_or_unset(content.output(attributes, events)),
     )
 
 

@@ -16,7 +16,7 @@ import msgspec
 import pytest
 
 from pytest_tracetriage.capture.spans import content
-from pytest_tracetriage.capture.spans.metrics import cloud_metrics
+from pytest_tracetriage.capture.spans.manual import cloud_metrics
 from pytest_tracetriage.capture.spans.weave_adapter import Weave
 from pytest_tracetriage.capture.spans.weave_calls import Naming
 from pytest_tracetriage.capture.spans.weave_server import LocalServer

@@ -14,15 +14,14 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from pytest_tracetriage.govern.forge.errors import ForgeError, one_line, refusal
-from pytest_tracetriage.govern.forge.retrying import TroubleError, trouble_of
+from pytest_tracetriage.govern.forge.errors import ForgeError, TroubleError, one_line, refusal, trouble_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from github import GithubException
 
-    from pytest_tracetriage.govern.forge.retrying import Patience
+    from pytest_tracetriage.govern.forge.errors import Patience
 
 T = TypeVar("T")
 PAGE = 100

@@ -1,4 +1,4 @@
-"""One check run of a name and an external id on a commit, with all its annotations, once each.
+"""One check run of a name and an external id on a commit, with all its annotations, once each; or a commit status instead.
 
 GitHub takes 50 annotations a request and appends those of every update to what is there (its reference, "Update a check run").
 So a run with more is created `in_progress` and completed by its last batch, and whoever goes on, after an answer that was lost
@@ -19,11 +19,11 @@ import msgspec
 from msgspec import Struct
 
 from pytest_tracetriage.govern.forge.api import Act, Api
-from pytest_tracetriage.govern.forge.errors import RefusedError
-from pytest_tracetriage.govern.forge.retrying import TroubleError
+from pytest_tracetriage.govern.forge.errors import RefusedError, TroubleError, one_line
 
 if TYPE_CHECKING:
-    from pytest_tracetriage.govern.forge.retrying import Patience
+    from pytest_tracetriage.govern.forge.errors import Patience
+
 
 BATCH = 50
 
@@ -195,3 +195,41 @@ def _stands(found: _Found, wanted: CheckRun) -> bool:
 def _plain(text: str | None) -> str:
     """Return a text without what GitHub may change when it stores it."""
     return (text or "").replace("\r\n", "\n").strip()
+
+
+_LONGEST = 140
+
+
+class _Status(Struct):
+    state: str
+    context: str
+    description: str | None = None
+    target_url: str | None = None
+
+
+def put_status(api: Api, patience: Patience, head_sha: str, context: str, state: str, description: str, target_url: str) -> str:
+    """See that the newest status of a context says this; return `created` or `unchanged`. Raises ForgeError."""
+    act = Act(f"set the status of {head_sha[:7]}", "statuses: write")
+    wanted = _Status(state, context, one_line(description, limit=_LONGEST), target_url)
+    body = {"state": state, "context": context, "description": wanted.description}
+    if target_url:
+        body["target_url"] = target_url
+    outcome = "unchanged"
+    while not _status_stands(api, patience, head_sha, wanted):
+        outcome = "created"
+        try:
+            api.once(act, "POST", f"/statuses/{head_sha}", _Status, body)
+            break
+        except TroubleError as trouble:
+            patience.wait(act.doing, trouble)
+    return outcome
+
+
+def _status_stands(api: Api, patience: Patience, head_sha: str, wanted: _Status) -> bool:
+    act = Act(f"read the statuses of {head_sha[:7]}", "statuses: read")
+    for page in api.pages(act, patience, f"/commits/{head_sha}/statuses", list[_Status]):
+        for status in page:  # the newest first
+            if status.context.lower() == wanted.context.lower():  # GitHub's contexts know no case
+                said = (status.state, status.description or "", status.target_url or "")
+                return said == (wanted.state, wanted.description, wanted.target_url)
+    return False

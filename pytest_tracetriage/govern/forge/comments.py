@@ -16,11 +16,10 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 
 from pytest_tracetriage.govern.forge.api import Act, Api
-from pytest_tracetriage.govern.forge.errors import ForgeError, RefusedError
-from pytest_tracetriage.govern.forge.retrying import TroubleError
+from pytest_tracetriage.govern.forge.errors import ForgeError, RefusedError, TroubleError
 
 if TYPE_CHECKING:
-    from pytest_tracetriage.govern.forge.retrying import Patience
+    from pytest_tracetriage.govern.forge.errors import Patience
 
 Order = tuple[int, int]
 """The CI run and its attempt: the greater is the newer."""

@@ -9,16 +9,18 @@ import re
 import time
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.govern.forge import checks, comments, pulls, statuses
-from pytest_tracetriage.govern.forge.api import Api
+from msgspec import Struct
+
+from pytest_tracetriage.govern.forge import checks, comments
+from pytest_tracetriage.govern.forge.api import Act, Api
 from pytest_tracetriage.govern.forge.checks import CheckAnnotation, CheckRun
-from pytest_tracetriage.govern.forge.errors import ForgeError, RefusedError, one_line
-from pytest_tracetriage.govern.forge.retrying import Patience, Sleep
+from pytest_tracetriage.govern.forge.errors import ForgeError, Patience, RefusedError, Sleep, one_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from pytest_tracetriage.govern.forge.comments import Order, ReadOrder
+
 
 _REPOSITORY = re.compile(r"[A-Za-z0-9_.-]{1,100}/(?!\.{1,2}$)[A-Za-z0-9_.-]{1,100}")
 _SHA = re.compile(r"[0-9a-f]{40}([0-9a-f]{24})?")
@@ -53,11 +55,11 @@ class GitHubForge:
         """
         _checked(_REPOSITORY, head_repository, "a repository as OWNER/NAME")
         _checked(_SHA, head_sha, "a full commit SHA")
-        return pulls.find(self._api, self._patience(), head_repository, head_sha, hint, head_branch)
+        return find_pull(self._api, self._patience(), head_repository, head_sha, hint, head_branch)
 
     def base_branch(self, number: int) -> str:
         """Return the branch that a pull request would merge into."""
-        return pulls.base_branch(self._api, self._patience(), number)
+        return base_branch(self._api, self._patience(), number)
 
     def upsert_comment(self, number: int, marker: str, body: str, order: Order, read_order: ReadOrder) -> str:
         """See that a pull request holds exactly one comment of ours that begins with `marker`; return what it took.
@@ -102,7 +104,7 @@ class GitHubForge:
         `state` is `success`, `failure`, `error` or `pending`; the description is cut at GitHub's 140 characters.
         """
         _checked(_SHA, head_sha, "a full commit SHA")
-        return statuses.put(self._api, self._patience(), head_sha, context, state, description, target_url)
+        return checks.put_status(self._api, self._patience(), head_sha, context, state, description, target_url)
 
     def _patience(self) -> Patience:
         return Patience(self._budget, self._sleep)
@@ -113,3 +115,85 @@ def _checked(pattern: re.Pattern[str], text: str, expected: str) -> str:
     if not pattern.fullmatch(text):
         raise ForgeError(f"{one_line(text, limit=80)!r}: expected {expected}")
     return text
+
+
+_ACT = Act("find the pull request", "pull-requests: read")
+
+
+class _Repository(Struct):
+    full_name: str
+
+
+class _Head(Struct):
+    sha: str
+    repo: _Repository | None = None
+    """None where the fork has been deleted."""
+
+
+class _Base(Struct):
+    ref: str
+
+
+class _Pull(Struct):
+    number: int
+    state: str
+    head: _Head
+    base: _Base
+
+
+def find_pull(api: Api, patience: Patience, head_repository: str, head_sha: str, hint: int, head_branch: str) -> int:
+    """Return the number of the one open pull request with this head repository and this head commit; else 0.
+
+    GitHub ties a commit to the pull requests of its own repository only, so a fork's is looked up in the list of open ones.
+    A hint adds one candidate to be asked about, and wins nothing.
+    """
+
+    def matching(pulls: Iterable[_Pull]) -> set[int]:
+        return {
+            pull.number
+            for pull in pulls
+            if pull.state == "open"
+            and pull.head.sha == head_sha
+            and pull.head.repo is not None
+            and pull.head.repo.full_name.lower() == head_repository.lower()
+        }
+
+    found = matching(_hinted(api, patience, hint))
+    if head_repository.lower() == api.repository.lower():
+        found |= matching(_of_commit(api, patience, head_sha))
+    else:
+        found |= matching(_open(api, patience, head_repository, head_branch))
+    return found.pop() if len(found) == 1 else 0
+
+
+def base_branch(api: Api, patience: Patience, number: int) -> str:
+    """Return the branch that a pull request would merge into."""
+    return api.steadily(_ACT, patience, "GET", f"/pulls/{number}", _Pull).base.ref
+
+
+def _hinted(api: Api, patience: Patience, hint: int) -> list[_Pull]:
+    if hint <= 0:
+        return []
+    try:
+        return [api.steadily(_ACT, patience, "GET", f"/pulls/{hint}", _Pull)]
+    except RefusedError as refused:
+        if refused.status == 404:
+            return []
+        raise
+
+
+def _of_commit(api: Api, patience: Patience, head_sha: str) -> list[_Pull]:
+    try:
+        return [pull for page in api.pages(_ACT, patience, f"/commits/{head_sha}/pulls", list[_Pull]) for pull in page]
+    except RefusedError as refused:
+        if refused.status == 422:  # no such commit here
+            return []
+        raise
+
+
+def _open(api: Api, patience: Patience, head_repository: str, head_branch: str) -> Iterable[_Pull]:
+    parameters: dict[str, str | int] = {"state": "open", "sort": "updated", "direction": "desc"}
+    if head_branch:
+        parameters["head"] = f"{head_repository.partition('/')[0]}:{head_branch}"
+    for page in api.pages(_ACT, patience, "/pulls", list[_Pull], parameters):
+        yield from page

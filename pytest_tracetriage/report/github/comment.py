@@ -9,7 +9,7 @@ from pytest_tracetriage.report.github.headline import headline
 from pytest_tracetriage.report.github.marker import data_block, marker
 from pytest_tracetriage.report.github.view import Size, view
 from pytest_tracetriage.report.github.words import trend
-from pytest_tracetriage.report.templates import render
+from pytest_tracetriage.report.markdown import render
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -8,7 +8,7 @@ from pytest_tracetriage.report.github.fit import encoded, fit, inert
 from pytest_tracetriage.report.github.headline import headline
 from pytest_tracetriage.report.github.view import Size, view
 from pytest_tracetriage.report.github.words import trend
-from pytest_tracetriage.report.templates import render
+from pytest_tracetriage.report.markdown import render
 
 if TYPE_CHECKING:
     from pathlib import Path

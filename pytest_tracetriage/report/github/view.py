@@ -14,10 +14,8 @@ from pytest_tracetriage.report.github.places import safe_url
 from pytest_tracetriage.report.github.rows import detail, row
 from pytest_tracetriage.report.github.standing import SHOWN, Cause, stand
 from pytest_tracetriage.report.github.step import next_step
-from pytest_tracetriage.report.intervals import percent
 from pytest_tracetriage.report.patterns import listed
-from pytest_tracetriage.report.spent import figure_text, money, spent_text
-from pytest_tracetriage.report.text import plural, shorten, unit
+from pytest_tracetriage.report.text import figure_text, money, percent, plural, shorten, spent_text, unit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -6,9 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.report.intervals import percent, wilson
 from pytest_tracetriage.report.patterns import brief
-from pytest_tracetriage.report.text import code_span, markdown, plural, shorten
+from pytest_tracetriage.report.text import code_span, markdown, percent, plural, shorten, wilson
 
 if TYPE_CHECKING:
     from collections.abc import Callable

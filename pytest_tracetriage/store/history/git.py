@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from pytest_tracetriage.store.history.errors import HistoryError, one_line
+from pytest_tracetriage.store.history import HistoryError, one_line
 from pytest_tracetriage.store.history.git_cache import Cache, State
 from pytest_tracetriage.store.history.git_plumbing import GitError
 from pytest_tracetriage.store.history.git_remote import Remote, check_branch, explained, find_remote

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from msgspec import Struct
 
-from pytest_tracetriage.store.history.file_lock import locked
 from pytest_tracetriage.store.history.git_plumbing import GitError
 from pytest_tracetriage.store.history.git_tree import (
     FILE_LIMIT,
@@ -25,6 +24,7 @@ from pytest_tracetriage.store.history.git_tree import (
     parse_removed,
     parse_tree,
 )
+from pytest_tracetriage.store.history.locations import locked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -10,7 +10,7 @@ import threading
 from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING
 
-from pytest_tracetriage.store.history.errors import HistoryError, one_line
+from pytest_tracetriage.store.history import HistoryError, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

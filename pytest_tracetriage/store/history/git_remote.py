@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from urllib.parse import unquote, urlsplit, urlunsplit
 
-from pytest_tracetriage.store.history.errors import HistoryError, one_line
+from pytest_tracetriage.store.history import HistoryError, one_line
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment, without_credentials
 
 # What git says -> what it means and what to do. The first that matches.

@@ -6,11 +6,8 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pytest_tracetriage.store.history import clusters, maps, queries
+from pytest_tracetriage.store.history import HistoryError, clusters, maps, queries
 from pytest_tracetriage.store.history import compact as packing
-from pytest_tracetriage.store.history import costs as accounts
-from pytest_tracetriage.store.history import evidence as flaky
-from pytest_tracetriage.store.history.errors import HistoryError
 from pytest_tracetriage.store.history.pieces import pieces_of
 from pytest_tracetriage.store.history.reading import Reader
 from pytest_tracetriage.store.history.session import session
@@ -22,8 +19,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Frequency
-    from pytest_tracetriage.model.coverage import CoverageMap
     from pytest_tracetriage.model.diagnosis import Costs, Trails
+    from pytest_tracetriage.model.execution import CoverageMap
     from pytest_tracetriage.model.history import (
         Baseline,
         ClusterHistory,
@@ -170,7 +167,7 @@ class History:
 
         `current` are runs that are not added yet; they count too.
         """
-        return self._reader.ask(lambda view: flaky.evidence(view, asked, current))
+        return self._reader.ask(lambda view: clusters.evidence(view, asked, current))
 
     def baseline(self, branch: str, before_group: str = "", workflow: str = "", exclude: str = "") -> Baseline | None:
         """Return the newest group of a branch that ran to its end, None without any.
@@ -201,7 +198,7 @@ class History:
 
     def costs(self, branch: str | None = None, since: float = 0.0, limit: int = 10) -> Costs:
         """Return what tests took (time, attempts, tokens, money) and how they failed, at most `limit` of each."""
-        return self._reader.ask(lambda view: accounts.costs(view, branch, since, limit))
+        return self._reader.ask(lambda view: queries.costs(view, branch, since, limit))
 
 
 def _present(view: View, wanted: Collection[str]) -> set[str]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from pytest_tracetriage.store.history.errors import HistoryError, one_line
+from pytest_tracetriage.store.history import HistoryError, one_line
 from pytest_tracetriage.store.history.pieces import Entry, Piece, choose, pieces_of
 from pytest_tracetriage.store.history.session import session, unreadable
 from pytest_tracetriage.store.history.tables import COLUMNS, SCHEMA, as_json, insert, read_run, run_id

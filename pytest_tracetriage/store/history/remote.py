@@ -6,8 +6,8 @@ import re
 from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote
 
-from pytest_tracetriage.store.history.errors import HistoryError, extra, one_line
-from pytest_tracetriage.store.history.folder import removal_order
+from pytest_tracetriage.store.history import HistoryError, extra, one_line
+from pytest_tracetriage.store.history.locations import removal_order
 from pytest_tracetriage.store.runs import write_atomically
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from pytest_tracetriage.store.history.errors import extra
+from pytest_tracetriage.store.history import extra
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

@@ -17,7 +17,7 @@ import msgspec
 
 from pytest_tracetriage.model.analysis import Cluster
 from pytest_tracetriage.model.history import Condensed, RunRecord
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.runs import RUN_ID
 
 if TYPE_CHECKING:

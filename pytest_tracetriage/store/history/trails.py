@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.diagnosis import Place, Trail, Trails
+from pytest_tracetriage.store.history.pieces import complete, groups, numbered
 from pytest_tracetriage.store.history.queries import select
-from pytest_tracetriage.store.history.states import complete, groups, numbered
 from pytest_tracetriage.store.history.tables import PASSED, RED, run_id
 
 if TYPE_CHECKING:
