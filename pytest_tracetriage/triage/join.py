@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
+from pytest_tracetriage.triage.affinity import Vetoes
 from pytest_tracetriage.triage.evidence import links
 from pytest_tracetriage.triage.vectors import Vector, explain, log_odds, mean, vectors
-from pytest_tracetriage.triage.vetoes import Vetoes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

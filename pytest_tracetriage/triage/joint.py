@@ -1,7 +1,7 @@
 """Joining and splitting by spectrum and text together.
 
 The atoms are failing tests equal in signature and in the elements that they run: so what one signature hides may be split.
-Atoms are joined by average linkage while the log-odds of triage/likeness.py is not negative. What people decided stays, and so
+Atoms are joined by average linkage while the log-odds of triage/affinity.py is not negative. What people decided stays, and so
 does hard evidence that names something outside of the code's lines: a resource, a fixture, a `setup()` that is not called, a
 step of an agent. That one error stands inside the other only speaks for joining: two causes can raise it.
 
@@ -18,19 +18,18 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from pytest_tracetriage.model.analysis import Why
+from pytest_tracetriage.triage.affinity import SPLIT, SUSPECTS, Likeness, Vetoes, part_of, weighed, whole_of
 from pytest_tracetriage.triage.evidence import OUTSIDE, links, marked
-from pytest_tracetriage.triage.join import ALL_PAIRS, RARE, Group, candidates
-from pytest_tracetriage.triage.likeness import SUSPECTS, Likeness, weighed
-from pytest_tracetriage.triage.parts import SPLIT, part_of, whole_of
+from pytest_tracetriage.triage.facts import Group
+from pytest_tracetriage.triage.join import ALL_PAIRS, RARE, candidates
 from pytest_tracetriage.triage.summary import SUBTEST
 from pytest_tracetriage.triage.vectors import vectors
-from pytest_tracetriage.triage.vetoes import Vetoes
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from pytest_tracetriage.triage.join import Fact
-    from pytest_tracetriage.triage.likeness import Top
+    from pytest_tracetriage.triage.affinity import Top
+    from pytest_tracetriage.triage.facts import Fact
     from pytest_tracetriage.triage.localise import Crowd, Localiser
     from pytest_tracetriage.triage.vectors import Vector
 

@@ -1,4 +1,6 @@
-"""How likely two clusters share their cause, by spectrum and text together.
+"""Affinity: how likely two clusters share their cause, what forbids that they do, and the parts of signatures that it makes.
+
+By spectrum and text together:
 
     log-odds(A, B) = -3 + 6 overlap + 3.5 messages alike + 4.5 suspects shared
         + 3 [the one's error stands inside the other's] - 1 [no overlap]
@@ -10,22 +12,35 @@ suspects shared: the share of the one cluster's tests that run the other's suspe
 are, both ways, the mean.
 Where a test stands in no map its pairs are judged by text alone. The constants are round numbers on a plateau: fits that leave
 out one of eight packages agree (docs/explanation/how-clustering-works.md), so do not tune them to a project.
+
+Vetoes stand above all likeness, that of words alone included. A part is some tests of a signature, where what they run shows
+that it hides several causes.
 """
 
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import msgspec
+
+from pytest_tracetriage.triage.evidence import is_module, resources
+from pytest_tracetriage.triage.signature import Key, identify
+from pytest_tracetriage.triage.summary import EXEMPLARS, sample_rank
 from pytest_tracetriage.triage.vectors import MESSAGE as MESSAGE_SCALE
 from pytest_tracetriage.triage.vectors import log_odds
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Set as AbstractSet
 
+    from pytest_tracetriage.model.analysis import Cluster
+    from pytest_tracetriage.triage.facts import Fact
     from pytest_tracetriage.triage.localise import Crowd
     from pytest_tracetriage.triage.spectrum import Executed
     from pytest_tracetriage.triage.vectors import Vector
+
 
 BASE, OVERLAP, MESSAGE, SHARED, INSIDE, DISJOINT = -3.0, 6.0, 3.5, 4.5, 3.0, 1.0
 SUSPECTS = 10
@@ -119,3 +134,95 @@ def _weights(executed: Executed) -> list[tuple[int, int]]:
 def _messages(left: Vector, right: Vector) -> float:
     """Return the cosine of two signatures' messages."""
     return sum([value * right.terms.get(term, 0.0) for term, value in left.terms.items() if term[0] == "m"]) / MESSAGE_SCALE
+
+
+class Vetoes:
+    """What speaks against joining two clusters, each given as the indices of its facts."""
+
+    def __init__(self, facts: Sequence[Fact], cannot: Sequence[Mapping[str, str]]) -> None:
+        self._apart = [{n: parts[fact.id] for n, fact in enumerate(facts) if fact.id in parts} for parts in cannot]
+        self._resources = [resources(fact) for fact in facts]
+        self._uncalled = frozenset(number for number, fact in enumerate(facts) if fact.failure.uncalled is not None)
+        self._kinds = {number: kind for number, fact in enumerate(facts) if (kind := _kind(fact))}
+
+    def split(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        """Return whether people split what stands on the two sides."""
+        for parts in self._apart:
+            here = {parts[member] for member in left if member in parts}
+            there = {parts[member] for member in right if member in parts}
+            if len(here | there) > 1 and here and there:
+                return True
+        return False
+
+    def oppose(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        """Return whether anything speaks against joining by soft evidence."""
+        return (
+            self.split(left, right)
+            or self._different_resources(left, right)
+            or self._one_uncalled(left, right)
+            or self._different_kinds(left, right)
+        )
+
+    def _different_resources(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        ours: frozenset[str] = frozenset().union(*(self._resources[member] for member in left))
+        theirs: frozenset[str] = frozenset().union(*(self._resources[member] for member in right))
+        if ours & theirs:
+            return False
+        # A missing module explains its failures whole: what names none has another cause, however like the tests are.
+        return bool(ours and theirs) or any(is_module(resource) for resource in ours | theirs)
+
+    def _one_uncalled(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        """Return whether only one side is of a `setup()` that was not called: the words differ by an attribute only."""
+        return self._uncalled.isdisjoint(left) != self._uncalled.isdisjoint(right)
+
+    def _different_kinds(self, left: Sequence[int], right: Sequence[int]) -> bool:
+        """Return whether steps failed on both sides, in ways that have nothing in common."""
+        ours = {self._kinds[member] for member in left if member in self._kinds}
+        theirs = {self._kinds[member] for member in right if member in self._kinds}
+        return bool(ours and theirs) and ours.isdisjoint(theirs)
+
+
+def _kind(fact: Fact) -> str:
+    """Return the type of the failing step, "" where none is known."""
+    return fact.broken.answer[0] if fact.broken is not None and fact.broken.answer is not None else ""
+
+
+SPLIT = "split by spectrum"
+"""The evidence of a part of a signature that was split off: most tests of that signature are in another cluster."""
+
+
+def part_of(fact: Fact, members: AbstractSet[str]) -> Fact:
+    """Return some tests of a fact as a fact. Where none of its exemplars is among them, one stands in under their name."""
+    kept = [number for number, sample in enumerate(fact.samples) if sample.member in members]
+    if kept:
+        samples = tuple(fact.samples[number] for number in kept)
+        failures = tuple(fact.failures[number] for number in kept if number < len(fact.failures))
+        return replace(fact, members=members, samples=samples, failures=failures or (samples[0].failure(),))
+    rank, member = min((sample_rank(member), member) for member in members)
+    return replace(
+        fact,
+        members=members,
+        samples=(msgspec.structs.replace(fact.samples[0], rank=rank, member=member),),
+        failures=fact.failures[:1],
+    )
+
+
+def whole_of(parts: Sequence[Fact]) -> Fact:
+    """Return parts of one signature as one fact, with the exemplars of all."""
+    if len(parts) == 1:
+        return parts[0]
+    members = set[str]().union(*(part.members for part in parts))
+    pairs = {sample: failure for part in parts for sample, failure in zip(part.samples, part.failures, strict=False)}
+    kept = sorted(pairs)[:EXEMPLARS]
+    return replace(parts[0], members=members, samples=tuple(kept), failures=tuple(pairs[sample] for sample in kept))
+
+
+def split_off(cluster: Cluster) -> frozenset[str]:
+    """Return the signatures of which a cluster holds a part that was split off."""
+    return frozenset(signature for why in cluster.why if why.evidence == SPLIT for signature in why.signatures)
+
+
+def split_ids(cluster: Cluster, signature: str) -> list[str]:
+    """Return the ids that a part of a signature may have: of the signature and each suspect, the most suspicious first."""
+    places = [(suspect.file, suspect.function) for suspect in cluster.suspects[:5]]
+    return [identify(Key(SPLIT, signature, *place)) for place in (*places, ("", min(cluster.tests)))]
