@@ -5,22 +5,22 @@ Each is a channel of its own: what goes wrong in one is noted, and the others ar
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
 
-from pytest_tracetriage.commands import github_files
 from pytest_tracetriage.commands.remembering import remember_maps
 from pytest_tracetriage.commands.report import comment_key, placed_annotations, rendered
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
-    from pytest_tracetriage.commands.event import Event
+    from pytest_tracetriage.commands.grouping import Event
     from pytest_tracetriage.commands.reviewing import Reviewed
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.govern.forge.checks import CheckAnnotation
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.model.history import Condensed
     from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.store.history.history import History
+
 
 CHECK = "TraceTriage"
 
@@ -85,14 +86,14 @@ def tell(
             output.parent.mkdir(parents=True, exist_ok=True)
             output.write_text(text, encoding="utf-8")
     with faults.caught("the job summary could not be written"):
-        github_files.append("GITHUB_STEP_SUMMARY", str(rendered(review, "github-summary", settings)))
+        append("GITHUB_STEP_SUMMARY", str(rendered(review, "github-summary", settings)))
     with faults.caught("the annotations could not be written"):
         click.echo(str(rendered(review, "github-annotations", settings)), nl=False)
     if event is not None and forge is not None:
         _tell_github(settings, review, event, forge, wanted, failing, text, faults)
     with faults.caught("the outputs could not be written"):
         red = [cluster for cluster in review.analysis.clusters if cluster.seen != "fixed"]
-        github_files.outputs(
+        outputs(
             {
                 "run-id": review.legs[0].run if review.legs else "",
                 "clusters": len(red),
@@ -116,7 +117,7 @@ def _tell_github(
     key = comment_key(review)
     if wanted.comment and event.pull_request and text:
         from pytest_tracetriage.govern.forge.errors import ForgeError, RefusedError  # noqa: PLC0415
-        from pytest_tracetriage.report.github.marker import marker, read_data  # noqa: PLC0415
+        from pytest_tracetriage.report.github.bodies import marker, read_data  # noqa: PLC0415
 
         def order(body: str) -> tuple[int, int] | None:
             data = read_data(body)
@@ -131,7 +132,7 @@ def _tell_github(
     elif wanted.comment and event.searched:
         faults.note("no open pull request has this commit as its head: no comment")
     if wanted.check and event.sha:
-        from pytest_tracetriage.report.github.check import check  # noqa: PLC0415
+        from pytest_tracetriage.report.github.bodies import check  # noqa: PLC0415
 
         with faults.caught("check"):
             made = check(review, bool(failing), settings.folder / "policy" / "templates")
@@ -190,3 +191,27 @@ def _trusted(reviewed: Reviewed, event: Event | None) -> list[Condensed]:
         )
         for item in reviewed.condensed
     ]
+
+
+def append(variable: str, text: str) -> None:
+    """Append `text` to the file that an environment variable names; nothing where it names none. Raises OSError."""
+    path = os.environ.get(variable)
+    if path:
+        # On Windows, too, a line ends as it was counted: the summary is cut to what GitHub takes.
+        with open(path, "a", encoding="utf-8", errors="replace", newline="\n") as file:
+            file.write(text if text.endswith("\n") else text + "\n")
+
+
+def outputs(values: Mapping[str, object]) -> None:
+    """Set the step's outputs. A value stands on one line: what would begin another is left out. Raises OSError."""
+    lines = [f"{name}={' '.join(str(value).split())}" for name, value in values.items()]
+    append("GITHUB_OUTPUT", "\n".join(lines))
+
+
+def say(level: Literal["notice", "warning"], title: str, text: str) -> None:
+    """Print a workflow command under GitHub, a line on standard error elsewhere."""
+    if os.environ.get("GITHUB_ACTIONS") != "true":
+        click.echo(f"tracetriage: {text}", err=True)
+        return
+    escaped = text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+    click.echo(f"::{level} title={title}::{escaped}")

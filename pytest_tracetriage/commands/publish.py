@@ -9,22 +9,19 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 import msgspec
 
 from pytest_tracetriage.collect.artifact import accept
-from pytest_tracetriage.commands import github_files
-from pytest_tracetriage.commands.channels import Faults, Wanted, remember, tell
-from pytest_tracetriage.commands.event import Event, read_event
-from pytest_tracetriage.commands.grouping import group_of, worst_exit
+from pytest_tracetriage.commands.channels import Faults, Wanted, remember, say, tell
+from pytest_tracetriage.commands.grouping import Event, group_of, read_event, worst_exit
 from pytest_tracetriage.commands.past import github_token, open_past
 from pytest_tracetriage.commands.patterns import with_patterns
 from pytest_tracetriage.commands.pipeline import BESIDE
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
-from pytest_tracetriage.commands.verdict import FailOn, reason_to_fail, unexplained
 from pytest_tracetriage.report.text import plural
 from pytest_tracetriage.store.runs import run_folders
 
@@ -35,10 +32,16 @@ if TYPE_CHECKING:
     from pytest_tracetriage.commands.reviewing import Reviewed
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.govern.forge.github import GitHubForge
+    from pytest_tracetriage.model.analysis import Cluster
+    from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.store.history.history import History
+
 
 BUDGET = 45.0
 """Seconds that each thing told to GitHub may take, waits for a busy GitHub included."""
+FailOn = Literal["new", "real", "any", "never"]
+_EXPLAINED = frozenset({0, 1})
+"""Exit statuses of pytest that its tests explain: all passed, some failed."""
 
 
 class NothingToTell(Exception):  # noqa: N818 - it is what was found
@@ -116,7 +119,7 @@ def command(
         if past is not None and remembering:
             remember(past, reviewed, [folder for folder, _ in group.runs], event, faults)
     if faults.said:
-        github_files.say("warning", "TraceTriage", "; ".join(faults.said))
+        say("warning", "TraceTriage", "; ".join(faults.said))
     if failing:
         click.echo(f"tracetriage: {failing} (--fail-on {fail_on})", err=True)
     return 1 if failing else 0
@@ -160,7 +163,7 @@ def _forge(event: Event | None, wanted: Wanted, faults: Faults) -> GitHubForge |
     if event is None or not (wanted.comment or wanted.check) or not event.repository:
         return None
     if event.from_fork and not event.triggered:
-        github_files.say(
+        say(
             "notice",
             "TraceTriage",
             "the token of a fork's pull request cannot comment: a workflow on workflow_run does, see the documentation",
@@ -197,3 +200,43 @@ def _reviewed(
         with faults.caught("the history could not be read"):
             return review_group(settings, group, past, event, hooks, base)
     return review_group(settings, group, None, event, hooks, base)
+
+
+def reason_to_fail(review: Review, fail_on: FailOn, suite_exit: int | None) -> str:
+    """Return in a line why the job fails, "" where it does not.
+
+    `suite_exit` is what the suite's own command ended with, None where only traces are reported. A suite that did not get as
+    far as its tests, or is red without a failure that could be triaged, fails whatever is asked for, but for `never`.
+    """
+    if fail_on == "never":
+        return ""
+    red = _red(review)
+    died = [leg for leg in review.legs if not leg.finished]
+    reason = unexplained(review, suite_exit)
+    if died and (suite_exit is None or suite_exit in _EXPLAINED):
+        return f"{plural(len(died), 'run')} did not finish"
+    if reason:
+        return reason
+    if fail_on == "any":
+        return f"{plural(len(red), 'root cause')} of failures" if red else ""
+    counted = [cluster for cluster in red if cluster.muted is None and _counts(cluster, fail_on)]
+    word = "new" if fail_on == "new" else "real"
+    return f"{plural(len(counted), f'{word} root cause')}" if counted else ""
+
+
+def unexplained(review: Review, suite_exit: int | None) -> str:
+    """Return in a line that the suite failed by something that its tests do not show, "" where it did not."""
+    if suite_exit is not None and suite_exit not in _EXPLAINED:
+        return f"the suite ended with exit status {suite_exit}"
+    return "the suite failed, and not by a test" if suite_exit and not _red(review) else ""
+
+
+def _red(review: Review) -> list[Cluster]:
+    return [cluster for cluster in review.analysis.clusters if cluster.seen != "fixed"]
+
+
+def _counts(cluster: Cluster, fail_on: FailOn) -> bool:
+    """Return whether a red cluster counts. Where nothing is known of the base branch, everything may be new."""
+    if fail_on == "new":
+        return cluster.seen in {"new", "first-run"} and cluster.status != "flaky"
+    return cluster.status not in {"flaky", "infrastructure"}

@@ -57,11 +57,11 @@ def rendered(review: Review, style: str, settings: Settings, output: Path | None
     """Return a review in one of the formats."""
     overrides = settings.folder / "policy" / "templates"
     if style == "github":
-        from pytest_tracetriage.report.github.comment import comment  # noqa: PLC0415
+        from pytest_tracetriage.report.github.bodies import comment  # noqa: PLC0415
 
         return comment(review, comment_key(review), overrides)
     if style == "github-summary":
-        from pytest_tracetriage.report.github.summary import summary  # noqa: PLC0415
+        from pytest_tracetriage.report.github.bodies import summary  # noqa: PLC0415
 
         return summary(review, overrides)
     if style == "github-annotations":

@@ -27,8 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pytest_tracetriage.commands.event import Event
-    from pytest_tracetriage.commands.grouping import Group
+    from pytest_tracetriage.commands.grouping import Event, Group
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster
     from pytest_tracetriage.model.history import Baseline, Seen, TestRecord, TestSpent

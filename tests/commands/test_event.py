@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tracetriage.commands.event import read_event
+from pytest_tracetriage.commands.grouping import read_event
 
 ENVIRON = {
     "GITHUB_ACTIONS": "true",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from pytest_tracetriage.commands.verdict import reason_to_fail
+from pytest_tracetriage.commands.publish import reason_to_fail
 from pytest_tracetriage.model.analysis import Analysis, Cluster, Muted
 from pytest_tracetriage.model.review import Leg, Review
 from pytest_tracetriage.model.run import Totals

@@ -15,7 +15,7 @@ from scenarios import FORK, FULL_NAME
 from world import INSTALLATION, PERSONAL
 
 from pytest_tracetriage.commands import main
-from pytest_tracetriage.report.github.marker import read_data
+from pytest_tracetriage.report.github.bodies import read_data
 from pytest_tracetriage.store.runs import host
 
 A, B = "tests/test_a.py::test_a", "tests/test_b.py::test_b"

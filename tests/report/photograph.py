@@ -225,8 +225,7 @@ if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parent))
     from reviews import target
 
-    from pytest_tracetriage.report.github.comment import comment
-    from pytest_tracetriage.report.github.summary import summary
+    from pytest_tracetriage.report.github.bodies import comment, summary
 
     target_folder = Path(sys.argv[1])
     for name, text, head in (

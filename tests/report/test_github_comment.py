@@ -11,10 +11,8 @@ from reviews import COMMIT, MAIN, PAGES, cause, review, shards, target
 from pytest_tracetriage.model.analysis import FailingTrace, Frequency, Muted, Suspect
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import Error, Failure, Frame
-from pytest_tracetriage.report.github.check import check
-from pytest_tracetriage.report.github.comment import comment
+from pytest_tracetriage.report.github.bodies import check, comment, summary
 from pytest_tracetriage.report.github.headline import headline
-from pytest_tracetriage.report.github.summary import summary
 from pytest_tracetriage.report.github.words import duration, often
 from pytest_tracetriage.report.text import percent, wilson
 

@@ -20,11 +20,8 @@ from samples import HOSTILE, broke, poisoned
 
 from pytest_tracetriage.model.analysis import Bucket, Frequency, Muted
 from pytest_tracetriage.report.github.annotations import annotations, workflow_commands
+from pytest_tracetriage.report.github.bodies import check, comment, read_data, summary
 from pytest_tracetriage.report.github.bounds import runnable
-from pytest_tracetriage.report.github.check import check
-from pytest_tracetriage.report.github.comment import comment
-from pytest_tracetriage.report.github.marker import read_data
-from pytest_tracetriage.report.github.summary import summary
 from pytest_tracetriage.report.text import code_cell, code_html, markdown, printable
 
 TEXTS = [

@@ -16,12 +16,9 @@ from test_github_hostile import Dom
 from pytest_tracetriage.model.analysis import Exemplar, Signature, Suspect, Why
 from pytest_tracetriage.model.trace import Error, Failure, Frame
 from pytest_tracetriage.report.github.annotations import annotations
-from pytest_tracetriage.report.github.check import check
-from pytest_tracetriage.report.github.comment import comment
-from pytest_tracetriage.report.github.fit import Cut, cuts, encoded, fit, left_out
-from pytest_tracetriage.report.github.marker import data_block, marker, read_data
-from pytest_tracetriage.report.github.standing import stand
-from pytest_tracetriage.report.github.summary import summary
+from pytest_tracetriage.report.github.bodies import check, comment, data_block, marker, read_data, summary
+from pytest_tracetriage.report.github.bounds import Cut, cuts, encoded, fit, left_out
+from pytest_tracetriage.report.github.headline import stand
 from pytest_tracetriage.report.github.words import trend
 
 CHARACTERS, BYTES, CHECKED = 65_536, 1_048_576, 65_535

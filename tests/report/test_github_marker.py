@@ -11,8 +11,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 from reviews import COMMIT, cause, review, target
 
-from pytest_tracetriage.report.github.comment import comment
-from pytest_tracetriage.report.github.marker import LISTED, data_block, marker, read_data
+from pytest_tracetriage.report.github.bodies import LISTED, comment, data_block, marker, read_data
 
 _quick = settings(max_examples=200, deadline=None, derandomize=True)
 

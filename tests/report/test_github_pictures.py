@@ -8,8 +8,7 @@ import pytest
 from photograph import LIMIT, SCREEN, WIDTHS, browser, photograph, pixels
 from reviews import target
 
-from pytest_tracetriage.report.github.comment import comment
-from pytest_tracetriage.report.github.summary import summary
+from pytest_tracetriage.report.github.bodies import comment, summary
 
 
 @pytest.fixture

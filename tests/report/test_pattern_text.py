@@ -12,8 +12,7 @@ from samples import HOSTILE
 
 from pytest_tracetriage.model.diagnosis import Issue, Patterns, Window
 from pytest_tracetriage.report import terminal
-from pytest_tracetriage.report.github.comment import comment
-from pytest_tracetriage.report.github.summary import summary
+from pytest_tracetriage.report.github.bodies import comment, summary
 from pytest_tracetriage.report.markdown import patterns_markdown
 from pytest_tracetriage.report.patterns import brief, pattern_lines, sure
 

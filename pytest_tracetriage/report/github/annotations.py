@@ -10,9 +10,8 @@ from msgspec import Struct
 from pytest_tracetriage.model.review import Review
 from pytest_tracetriage.report.github import words
 from pytest_tracetriage.report.github.bounds import NODEID, bounded, traceback
-from pytest_tracetriage.report.github.places import Place, annotated, own_line
-from pytest_tracetriage.report.github.rows import first_command
-from pytest_tracetriage.report.github.standing import Cause, Standing, stand
+from pytest_tracetriage.report.github.headline import Cause, Standing, stand
+from pytest_tracetriage.report.github.rows import Place, annotated, first_command, own_line
 from pytest_tracetriage.report.text import plural, printable, printable_lines, shorten, unit
 
 STEP = 10

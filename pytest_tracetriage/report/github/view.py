@@ -7,13 +7,10 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from pytest_tracetriage.report.github import words
-from pytest_tracetriage.report.github.bounds import bounded
-from pytest_tracetriage.report.github.fit import Cut, cuts, left_out
-from pytest_tracetriage.report.github.headline import headline
-from pytest_tracetriage.report.github.places import safe_url
-from pytest_tracetriage.report.github.rows import detail, row
-from pytest_tracetriage.report.github.standing import SHOWN, Cause, stand
-from pytest_tracetriage.report.github.step import next_step
+from pytest_tracetriage.report.github.bounds import Cut, bounded, cuts, left_out
+from pytest_tracetriage.report.github.headline import SHOWN, Cause, headline, next_step, stand
+from pytest_tracetriage.report.github.rows import detail, row, safe_url
+from pytest_tracetriage.report.intervals import percent
 from pytest_tracetriage.report.patterns import listed
 from pytest_tracetriage.report.text import figure_text, money, percent, plural, shorten, spent_text, unit
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.model.analysis import Frequency
     from pytest_tracetriage.model.review import Review
-    from pytest_tracetriage.report.github.standing import Cause
+    from pytest_tracetriage.report.github.headline import Cause
 
     Quote = Callable[[str], str]
     """How a name that may hold anything is made safe where it stands."""
