@@ -158,7 +158,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
         return _analyse(config, settings, folder, recorder)
 
     def remember(folder: Path) -> str:
-        from pytest_tracetriage.commands.remembering import remember_run  # noqa: PLC0415
+        from pytest_tracetriage.commands.kept import remember_run  # noqa: PLC0415
 
         return remember_run(settings, folder, config.hook)
 

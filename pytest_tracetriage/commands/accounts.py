@@ -1,27 +1,37 @@
-"""What a run's folder says of tokens, cost and metrics, read once."""
+"""What a run's folder says: of tokens, cost and metrics; of the traits of its tests, for correlation and sequences."""
 
 from __future__ import annotations
 
 import math
+from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import msgspec
 
 from pytest_tracetriage.collect import condense
-from pytest_tracetriage.collect.runs import node_ids, read_spans
-from pytest_tracetriage.collect.totals import holds_spans, pass_rate
+from pytest_tracetriage.collect.opening import lines, open_source
+from pytest_tracetriage.collect.presence import holds_spans
+from pytest_tracetriage.collect.runs import open_run, unfinished
+from pytest_tracetriage.collect.spans import node_ids, read_spans
+from pytest_tracetriage.collect.totals import pass_rate
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.history import TestSpent
 from pytest_tracetriage.model.run import Totals
-from pytest_tracetriage.model.trace import FAILING, Metric
-from pytest_tracetriage.triage.spending import INSTALL, Account, Calls, Figures, Prices
+from pytest_tracetriage.model.trace import FAILING, Metric, Span, Trace, Use
+from pytest_tracetriage.triage.figures import Figures
+from pytest_tracetriage.triage.prices import INSTALL, Prices
+from pytest_tracetriage.triage.spending import Account, Calls
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from pytest_tracetriage.diagnose.correlation import Key, Observed
+    from pytest_tracetriage.model.analysis import Analysis
+    from pytest_tracetriage.model.hypotheses import Prompt, Shared, Waste
     from pytest_tracetriage.model.run import Figure, Run, Spent
+
 
 NAMED = 20
 """Tests whose spending a history keeps by name, of each run."""
@@ -102,3 +112,128 @@ def _spent(nodeid: str, spent: Iterable[Spent]) -> TestSpent:
         sum(each.usage.input + each.usage.output for each in spent),
         None if None in costs else math.fsum(cost for cost in costs if cost is not None),
     )
+
+
+MAX_TESTS = 50_000
+"""Passing tests that are compared with; of more, the first in the order of their node ids."""
+_UNTOLD = frozenset({"usefixtures", "asyncio", "flaky", "timeout", "xdist_group"})
+"""Markers that say how a test is run, or what stands among its traits already."""
+
+
+@dataclass
+class Inputs:
+    """What runs say of inputs: `shared` by cluster, the prompts that go with failures, and work that need not have been."""
+
+    shared: tuple[Shared, ...] = ()
+    prompts: tuple[Prompt, ...] = ()
+    wastes: tuple[Waste, ...] = ()
+
+
+@dataclass
+class _Test:
+    """The last word on a test."""
+
+    failed: bool
+    trace: str
+    worker: str
+    traits: set[Key] = field(default_factory=set)
+
+
+def inputs_of(folders: Iterable[Path], analysis: Analysis) -> Inputs:
+    """Return what inputs have to do with the clusters of an analysis of these runs. Raises OSError."""
+    from pytest_tracetriage.diagnose.correlation import shared  # noqa: PLC0415 - most ask for accounts only
+    from pytest_tracetriage.diagnose.sequences import MAX_SPANS, prompts_of, wastes  # noqa: PLC0415
+
+    cluster = {test: one.id for one in analysis.clusters if one.seen != "fixed" for test in one.tests}
+    tests: dict[str, _Test] = {}
+    spans: dict[str, list[Span]] = defaultdict(list)
+    workers: set[str] = set()
+    for number, folder in enumerate(folders):
+        named = _read(folder, f"{number}:", tests, workers)
+        if holds_spans(folder):
+            for item in read_spans(folder):
+                if isinstance(item, Span) and len(spans[f"{number}:{item.trace}"]) < 2 * MAX_SPANS:
+                    spans[f"{number}:{item.trace}"].append(item)
+        for use in named:
+            for nodeid in use.tests:
+                if nodeid in tests:
+                    tests[nodeid].traits.add(("fixture", use.fixture, ""))
+    texts: dict[str, str] = {}
+    observed = list(_observed(tests, cluster, spans, texts, several=len(workers) > 1))
+    found = shared(observed)
+    prices = Prices() if any(span.usage is not None for row in spans.values() for span in row) else None
+
+    def cost(span: Span) -> float | None:
+        price = prices.cost(span.usage, span.start) if prices is not None and span.usage is not None else None
+        return None if price is None else float(price)
+
+    broke_at = {f"0:{place.id}": place.step for place in analysis.traces if place.step}
+    return Inputs(found, prompts_of(found, observed, texts), wastes(spans, broke_at, cost) if spans else ())
+
+
+def _observed(
+    tests: Mapping[str, _Test],
+    cluster: Mapping[str, str],
+    spans: Mapping[str, list[Span]],
+    texts: dict[str, str],
+    *,
+    several: bool,
+) -> Iterator[Observed]:
+    from pytest_tracetriage.diagnose.correlation import Observed  # noqa: PLC0415
+    from pytest_tracetriage.diagnose.sequences import traits  # noqa: PLC0415
+
+    passing = 0
+    for nodeid in sorted(tests):
+        test = tests[nodeid]
+        if test.failed and nodeid not in cluster:
+            continue
+        passing += not test.failed
+        if not test.failed and passing > MAX_TESTS:
+            continue
+        own = set(test.traits)
+        if several:
+            own.add(("worker", "", test.worker))
+        if test.trace in spans:
+            own |= traits(spans[test.trace], texts)
+        yield Observed(nodeid, cluster[nodeid] if test.failed else "", frozenset(own))
+
+
+def _read(folder: Path, prefix: str, tests: dict[str, _Test], workers: set[str]) -> list[Use]:
+    """Take the tests of a run, its last word on each; return who shares which fixtures."""
+    trace, use = msgspec.json.Decoder(Trace).decode, msgspec.json.Decoder(Use).decode
+    uses: list[Use] = []
+    files = open_run(folder)
+    for path in files.traces:
+        worker = path.name.partition(".")[0]
+        with open_source(path) as file:
+            for _, line in lines(file):
+                head = b"" if line is None else line[:40]
+                try:
+                    if line is not None and b'"record":"trace"' in head:
+                        if _take(trace(line), worker, prefix, tests):
+                            workers.add(worker)
+                    elif line is not None and b'"record":"use"' in head:
+                        uses.append(use(line))
+                except (msgspec.MsgspecError, RecursionError):
+                    continue  # told by whoever analyses the run
+    for one in unfinished(files):
+        _take(one, "", prefix, tests)
+    return uses
+
+
+def _take(trace: Trace, worker: str, prefix: str, tests: dict[str, _Test]) -> bool:
+    failed = trace.outcome in FAILING
+    if trace.rerun or trace.subtest or not (failed or trace.outcome in {"passed", "xpassed"}):
+        return False
+    before = tests.get(trace.nodeid)
+    if before is not None and before.failed and not failed:
+        return True
+    own: set[Key] = {("parameter", name, value) for name, value in trace.params.items()}
+    own |= {("fixture", name, "") for name in trace.fixtures if name not in trace.params}
+    own |= {
+        ("marker", one.name, ", ".join([*one.args, *(f"{key}={value}" for key, value in one.kwargs.items())]))
+        for one in trace.markers
+        if one.name not in _UNTOLD
+    }
+    tests[trace.nodeid] = _Test(failed, f"{prefix}{trace.id}", worker, own)
+    return True

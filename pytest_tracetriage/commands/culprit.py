@@ -14,20 +14,18 @@ import msgspec
 
 from pytest_tracetriage.capture.context import observe as observe_context
 from pytest_tracetriage.collect.condense import environment
-from pytest_tracetriage.commands.kept import green_before, kept_runs, latest_red
+from pytest_tracetriage.commands.kept import green_before, kept_runs, latest_red, open_past
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
-from pytest_tracetriage.commands.past import open_past
 from pytest_tracetriage.commands.project import open_project
 from pytest_tracetriage.commands.witnesses import drift_of, targets_of, with_coverage
 from pytest_tracetriage.diagnose.commits import Repository, UnsearchableError
 from pytest_tracetriage.diagnose.culprit import Target, culprit, descended, joined, search
 from pytest_tracetriage.diagnose.visits import Visits, Where
-from pytest_tracetriage.execute.claims import cache_folder
-from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.execute.claims import ExecuteError, cache_folder
 from pytest_tracetriage.execute.process import split_command
 from pytest_tracetriage.execute.run import DEFAULT_COMMAND
-from pytest_tracetriage.model.diagnosis import Culprit, Search
-from pytest_tracetriage.report.culprit import search_lines
+from pytest_tracetriage.model.culprit import Culprit, Search
+from pytest_tracetriage.report.diagnosis import search_lines
 from pytest_tracetriage.report.text import plural
 from pytest_tracetriage.store.history import HistoryError
 

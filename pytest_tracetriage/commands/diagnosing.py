@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pytest_tracetriage.collect.condense import failed_traces
-from pytest_tracetriage.collect.runs import attempts_of, before
-from pytest_tracetriage.commands.accounts import accounts_of
+from pytest_tracetriage.commands.accounts import accounts_of, inputs_of
 from pytest_tracetriage.commands.kept import green_before
 from pytest_tracetriage.commands.mapping import (
     BASE_FILE,
@@ -27,14 +26,12 @@ from pytest_tracetriage.commands.mapping import (
     stand_in,
     stored_map,
 )
-from pytest_tracetriage.commands.observing import inputs_of
 from pytest_tracetriage.commands.pipeline import with_notes
 from pytest_tracetriage.commands.rerunning import Budget, alone, brittle, in_context, with_alone
 from pytest_tracetriage.diagnose.drift import drift
 from pytest_tracetriage.diagnose.hypotheses import Beside, by_model, by_template, evidence_of
 from pytest_tracetriage.diagnose.rerun import Recorded, Subject, ended, exemplars, verdict
-from pytest_tracetriage.execute.claims import cache_folder
-from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.execute.claims import ExecuteError, cache_folder
 from pytest_tracetriage.execute.process import prepare
 from pytest_tracetriage.execute.run import DEFAULT_COMMAND
 from pytest_tracetriage.execute.worktree import checkout, head

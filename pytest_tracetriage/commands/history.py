@@ -10,11 +10,9 @@ import click
 import msgspec
 
 from pytest_tracetriage.commands.grouping import group_of, run_folders_in
+from pytest_tracetriage.commands.kept import DAY, PAST, found_patterns, keep_patterns, open_place, remember_maps
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
-from pytest_tracetriage.commands.past import open_place
-from pytest_tracetriage.commands.patterns import PAST, found_patterns, keep_patterns
 from pytest_tracetriage.commands.project import load_extensions, open_project
-from pytest_tracetriage.commands.remembering import remember_maps
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.model.history import Overview
 from pytest_tracetriage.report.history import cluster_lines, overview_lines
@@ -28,8 +26,6 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.report.text import Line
     from pytest_tracetriage.store.history.history import History as Store
-
-DAY = 86_400
 
 
 @click.group("history", invoke_without_command=True)

@@ -1,20 +1,39 @@
-"""The runs that are kept here, and which of them a command is about."""
+"""What is kept: the runs here and which of them a command is about, the history, and patterns in it."""
 
 from __future__ import annotations
 
+import os
+import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+import msgspec
 
-from pytest_tracetriage.store.runs import StoreError, read_analysis, read_run, run_folders
+from pytest_tracetriage.model.diagnosis import Patterns, Window
+from pytest_tracetriage.store.runs import StoreError, read_analysis, read_run, run_folders, write_patterns
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster
+    from pytest_tracetriage.model.diagnosis import Pattern
+    from pytest_tracetriage.model.history import Condensed
+    from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.model.run import Run
+    from pytest_tracetriage.store.history.history import History
+
+
+TOKENS = ("TRACETRIAGE_GITHUB_TOKEN", "GITHUB_TOKEN")
+DAY = 86_400
+PAST = 90
+"""Days by which it is judged how something fails, however short the window is that is told of."""
+_KEPT = 1000
+
+
+# -- runs -----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -67,3 +86,119 @@ def green_before(kept: Sequence[Kept], red: Kept | None) -> list[Kept]:
     """Return the runs before a red one (None: all) in which tests ran and none failed, oldest first."""
     earlier = [item for item in kept if red is None or item.run.id < red.run.id]
     return [item for item in earlier if item.run.totals.passed and not item.run.totals.failures and not item.red]
+
+
+# -- the history ----------------------------------------------------------------------------------------------------------
+
+
+def github_token() -> str:
+    """Return the token for GitHub's API, "" where none was given."""
+    return next((os.environ[name] for name in TOKENS if os.environ.get(name)), "")
+
+
+def push_token() -> str:
+    """Return the token for pushing the history: one given for that, or that of the GitHub job that this is.
+
+    A GITHUB_TOKEN that merely lies in a developer's environment is not sent to wherever the repository comes from.
+    """
+    if os.environ.get("GITHUB_ACTIONS") == "true":
+        return github_token()
+    return os.environ.get(TOKENS[0], "")
+
+
+def open_past(settings: Settings, location: str | None) -> History | None:
+    """Return the history at `location` (None: as the settings say), None where nothing names one and none was begun.
+
+    Raises HistoryError.
+    """
+    where = settings.history if location is None else location
+    if not where and location is None and not (settings.folder / "history").is_dir():
+        return None
+    return open_place(settings, where)
+
+
+def open_place(settings: Settings, where: str) -> History:
+    """Return the history at a location, "" for `history/` in the project's folder. Raises HistoryError."""
+    from pytest_tracetriage.store.history.history import open_history  # noqa: PLC0415
+    from pytest_tracetriage.store.history.locations import open_location  # noqa: PLC0415
+
+    return open_history(open_location(where, settings.folder, settings.rootdir, push_token()))
+
+
+def remember_run(settings: Settings, folder: Path, hooks: Any) -> str:
+    """Add a finished run to the history of the settings; return in a line why that was not possible, "" when it was."""
+    try:
+        from pytest_tracetriage.commands.grouping import group_of  # noqa: PLC0415 - a review is more than most commands need
+        from pytest_tracetriage.commands.reviewing import review_group  # noqa: PLC0415
+
+        history = open_place(settings, settings.history)
+        condensed = review_group(settings, group_of([folder]), history, None, hooks).condensed
+        history.add(condensed)
+        remember_maps(history, [folder], condensed)
+        keep_patterns(history, settings, condensed)
+    except Exception as error:
+        return f"the run was not added to the history: {error}"
+    return ""
+
+
+def remember_maps(history: History, folders: Iterable[Path], condensed: Iterable[Condensed]) -> None:
+    """Keep the coverage maps that runs have in their folders. Raises HistoryError, StoreError."""
+    from pytest_tracetriage.store.coverage import read_map  # noqa: PLC0415 - few runs have one
+
+    maps = {coverage.run: coverage for folder in folders if (coverage := read_map(folder)) is not None}
+    if maps:
+        history.add_maps([(item.run, maps[item.run.id]) for item in condensed if item.run.id in maps])
+
+
+# -- patterns in it -------------------------------------------------------------------------------------------------------
+
+
+def found_patterns(
+    store: History, settings: Settings, branch: str | None = None, days: int = 0, top: int = 0, past: int = PAST
+) -> Patterns:
+    """Return the patterns and issues of the last `days` (0: as the settings say), judged by the last `past` days."""
+    now = time.time()
+    days, top = days or settings.pattern_window, top or settings.pattern_top
+    past = max(past, days)
+    window, least = now - days * DAY, settings.pattern_min_frequency
+    trails, costs = store.trails(branch, now - past * DAY), store.costs(branch, window, top)
+    from pytest_tracetriage.diagnose.patterns import patterns  # noqa: PLC0415 - who only opens the history has no use for them
+    from pytest_tracetriage.diagnose.sinks import issues, too_little  # noqa: PLC0415
+
+    found = patterns(trails, window, least, top)
+    return Patterns(
+        window=Window(days, past, branch or "", costs.runs, least, top),
+        patterns=found,
+        issues=issues(costs, found, least, top),
+        notes=too_little(trails.traces, costs.groups),
+        made=now,
+    )
+
+
+def with_patterns(review: Review, store: History | None, settings: Settings) -> Review:
+    """Return the review with what the history says of its causes and their tests. Raises HistoryError."""
+    clusters = [cluster for cluster in (*review.analysis.clusters, *review.retried) if cluster.seen != "fixed"]
+    if store is None or not clusters:
+        return review
+    ids = {cluster.id for cluster in clusters}
+    tests = {test for cluster in clusters for test in cluster.tests}
+    found = [pattern for pattern in _of_all(store, settings) if pattern.subject in ids or pattern.subject in tests]
+    return msgspec.structs.replace(review, patterns=tuple(found))
+
+
+def keep_patterns(store: History, settings: Settings, added: Sequence[Condensed]) -> None:
+    """Keep all patterns of the history where the end of the next pytest run finds them. Green runs change none of them.
+
+    Raises HistoryError, OSError.
+    """
+    if not any(item.clusters for item in added):
+        return
+    window = Window(PAST, PAST, "", 0, settings.pattern_min_frequency, _KEPT)
+    write_patterns(settings.folder, Patterns(window, _of_all(store, settings), (), (), time.time()))
+
+
+def _of_all(store: History, settings: Settings) -> tuple[Pattern, ...]:
+    from pytest_tracetriage.diagnose.patterns import patterns  # noqa: PLC0415
+
+    since = time.time() - PAST * DAY
+    return patterns(store.trails(None, since), since, settings.pattern_min_frequency, _KEPT)

@@ -9,9 +9,8 @@ import click
 import msgspec
 
 from pytest_tracetriage.commands.grouping import group_of, run_folders_in
+from pytest_tracetriage.commands.kept import open_past, with_patterns
 from pytest_tracetriage.commands.output import emit, terminal_text
-from pytest_tracetriage.commands.past import open_past
-from pytest_tracetriage.commands.patterns import with_patterns
 from pytest_tracetriage.commands.pipeline import BESIDE
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group

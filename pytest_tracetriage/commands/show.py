@@ -103,7 +103,7 @@ def _show_cluster(
 
 
 def _shared(folder: Path, analysis: Analysis, cluster: str) -> Shared | None:
-    from pytest_tracetriage.commands.observing import inputs_of  # noqa: PLC0415 - nothing else here looks at passing tests
+    from pytest_tracetriage.commands.accounts import inputs_of  # noqa: PLC0415 - nothing else here looks at passing tests
 
     try:
         return next((one for one in inputs_of([folder], analysis).shared if one.cluster == cluster), None)

@@ -1,4 +1,4 @@
-"""The commits of a search: the line from good to bad, and what each changed. Git is only read."""
+"""The commits between two: their line, and which files and functions each changed. Git is only read."""
 
 from __future__ import annotations
 
@@ -8,15 +8,20 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pytest_tracetriage.store.history import HistoryError
+from pytest_tracetriage.collect.functions import bodies_of
+from pytest_tracetriage.store.history.errors import HistoryError
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    Place = tuple[str, str]
+
+
 READ_LIMIT = 1500
-"""How many versions of files are looked into; beyond, a file that changed counts as changed in all it holds."""
+"""How many versions of files are looked into; beyond, a search takes a file as changed in all it holds."""
 SIZE_LIMIT = 1_000_000
+SHORT = 8
 DEPENDENCY_FILES = ("pyproject.toml", "setup.py", "setup.cfg", "Pipfile", "Pipfile.lock", "poetry.lock", "uv.lock", "pdm.lock")
 """Files that say what a project needs, beside `requirements*.txt` and `constraints*.txt`."""
 _PROSE = (".md", ".rst", ".png", ".jpg", ".jpeg", ".gif", ".svg", ".ico", ".adoc")
@@ -238,3 +243,62 @@ def is_prose(name: str) -> bool:
     """Return whether a file is for readers only, as far as its name tells."""
     last = name.rsplit("/", 1)[-1].lower()
     return last.endswith(_PROSE) or last.split(".")[0] in _PROSE_NAMES
+
+
+# -- functions, by the commits that changed them --------------------------------------------------------------------------
+
+
+def changed_by(git: Git, old: str, new: str, prefix: str = "") -> dict[Place, tuple[str, ...]]:
+    """Return the functions (file, qualified name) that are new or other than in `old`, with the short ids of the commits.
+
+    `prefix` is where the project lies in the repository: files are named from there. A change that was taken back is none.
+    Raises GitError, HistoryError.
+    """
+    format_ = ("--format=%x01%H", "--raw", "-z", "--no-renames", "--no-abbrev", "--no-show-signature", "-m", "--first-parent")
+    text = git.run("log", *format_, "--reverse", f"{old}..{new}", "--", f":(top){prefix}", limit=60.0)
+    touched = _touched(text, prefix)
+    wanted = dict.fromkeys(blob for _, _, before, after in touched for blob in (before, after) if blob.strip("0"))
+    versions: dict[str, dict[str, str]] = {}
+    for blob, content in git.blobs(list(wanted)[:READ_LIMIT], SIZE_LIMIT):
+        versions[blob] = _functions(content)
+    first: dict[str, str] = {}
+    last: dict[str, str] = {}
+    found: dict[Place, dict[str, None]] = {}
+    for commit, file, before, after in touched:
+        if any(blob.strip("0") and blob not in versions for blob in (before, after)):
+            continue
+        first.setdefault(file, before)
+        last[file] = after
+        old_ones, new_ones = versions.get(before, {}), versions.get(after, {})
+        for name, digest in new_ones.items():
+            if old_ones.get(name) != digest:
+                found.setdefault((file, name), {})[commit] = None
+    return {
+        (file, name): tuple(commits)
+        for (file, name), commits in found.items()
+        if (now := versions.get(last[file], {}).get(name)) is not None and now != versions.get(first[file], {}).get(name)
+    }
+
+
+def _touched(text: str, prefix: str) -> list[tuple[str, str, str, str]]:
+    """Return commit, file, blob before and blob after of each change of a Python file, oldest first."""
+    found = []
+    commit = ""
+    parts = iter(text.split("\0"))
+    for part in parts:
+        _, mark, name = part.rpartition("\x01")
+        if mark:
+            commit = name[:SHORT]
+        elif part.lstrip("\n").startswith(":"):
+            _, _, before, after, _ = part.split()
+            name = next(parts)
+            if name.endswith(".py") and name.startswith(prefix):
+                found.append((commit, name[len(prefix) :], before, after))
+    return found
+
+
+def _functions(content: bytes) -> dict[str, str]:
+    try:
+        return {body.function.name: body.function.digest for body in bodies_of("", content)}
+    except ValueError:
+        return {}

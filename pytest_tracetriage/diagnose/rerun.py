@@ -1,13 +1,18 @@
-"""What became of tests that were run again, and what that says of their clusters: pure decisions.
+"""What became of tests that were run again, what that says of their clusters, and which others to run before: decisions.
 
 A test is run alone first, in a process where nothing ran before. One that fails each time is real; one that fails now and then
 is flaky. One that passes each time is run after those tests after which it failed: if it fails there it depends on the order,
 and the search for the polluter begins. If it passes there too, it failed by chance, by time, or by what differs between here
 and there.
+
+The search for the tests that make a later one fail (polluters), or pass (what a brittle test needs), asks for lists of tests to
+run before it and is told, of each, whether the effect was there. In quarters, three of which are asked about at once and the
+fourth is inferred: as many runs as halving takes at most, in half as many rounds.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
@@ -15,11 +20,16 @@ from typing import TYPE_CHECKING
 from pytest_tracetriage.model.trace import FAILING
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Generator, Iterable, Mapping, Sequence
 
     from pytest_tracetriage.model.analysis import Cluster, Status
     from pytest_tracetriage.model.execution import Execution, Order
     from pytest_tracetriage.model.trace import Failure
+
+    Tests = tuple[str, ...]
+    Search = Generator[list[Tests], list[bool], Tests]
+    """Yields lists to run before the test, gets for each whether the effect was there, returns the tests that cause it."""
+
 
 TIMES = 3
 """How often a test is run alone."""
@@ -245,3 +255,52 @@ def _unlike(seen: Again) -> str:
 
 def _named(tests: Sequence[str]) -> str:
     return " and ".join(tests)
+
+
+WAYS = 4
+NEEDED = 3
+"""Tests that may be needed together; a cause of more is not named."""
+
+
+def causes_among(before: Sequence[str]) -> Search:
+    """Search for the tests without which the effect is not there. It must be there after all of `before`.
+
+    Returns them in their order, usually one; none where the effect comes and goes, or needs more than three together.
+    """
+    left = tuple(before)
+    while len(left) > 1:
+        parts = _parts(left)
+        answers = yield parts[:-1]
+        left = next((part for part, there in zip(parts, answers, strict=False) if there), parts[-1])
+    if not left:
+        return ()
+    (alone,) = yield [left]
+    if alone:
+        return left
+    return (yield from _together(tuple(before)))
+
+
+def _together(before: Tests) -> Search:
+    """Search for tests that have the effect together only: of the shortest beginning that has it, the last is needed."""
+    needed: Tests = ()
+    while len(needed) < NEEDED:
+        low, high = 0, len(before)
+        while high - low > 1:
+            cuts = sorted({low + (high - low) * part // WAYS for part in range(1, WAYS)} - {low})
+            answers = yield [before[:cut] + needed for cut in cuts]
+            first = next((cut for cut, there in zip(cuts, answers, strict=True) if there), high)
+            low = max([low, *(cut for cut in cuts if cut < first)])
+            high = first
+        if not high:
+            return ()
+        needed, before = (before[high - 1], *needed), before[: high - 1]
+        (enough,) = yield [needed]
+        if enough:
+            return needed
+    return ()
+
+
+def _parts(tests: Tests) -> list[Tests]:
+    number = min(WAYS, len(tests))
+    bounds = [len(tests) * part // number for part in range(number + 1)]
+    return [tests[start:end] for start, end in itertools.pairwise(bounds)]

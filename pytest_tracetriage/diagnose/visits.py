@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_tracetriage.diagnose.culprit import Told
-from pytest_tracetriage.diagnose.environments import InstallError, install
-from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.diagnose.drift import InstallError, install
+from pytest_tracetriage.execute.claims import ExecuteError
 from pytest_tracetriage.execute.process import prepare
 from pytest_tracetriage.execute.run import DEFAULT_COMMAND, run_tests
 from pytest_tracetriage.execute.worktree import checkout, switch

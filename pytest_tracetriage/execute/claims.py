@@ -18,12 +18,12 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.execute.errors import ExecuteError
-from pytest_tracetriage.store.history import HistoryError
-from pytest_tracetriage.store.history.locations import locked
+from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history.file_lock import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
 
 MARK = "TRACETRIAGE_WORKTREE"
 """The environment variable by which processes of a claimed folder are known."""
@@ -142,3 +142,7 @@ def _make_private(folder: Path) -> None:
             if path.stat().st_uid != os.getuid():
                 raise ExecuteError(f"{path}: belongs to somebody else: remove it, or set XDG_CACHE_HOME")
         folder.chmod(0o700)
+
+
+class ExecuteError(Exception):
+    """No worktree could be made, or its preparation failed; the text is for people: what, where, what to do."""

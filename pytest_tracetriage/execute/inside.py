@@ -87,7 +87,7 @@ class Inside:
                 config.addinivalue_line("markers", "flaky: run again where it fails; not now")
                 self._rerunning = True
         if self.again.fork:
-            from pytest_tracetriage.execute.forking import Orders  # noqa: PLC0415
+            from pytest_tracetriage.execute.selection import Orders  # noqa: PLC0415
 
             manager.register(Orders(self.again, self.tell), "tracetriage-orders")
         return (yield)

@@ -15,8 +15,8 @@ from typing import IO, TYPE_CHECKING
 
 from msgspec import Struct
 
+from pytest_tracetriage.execute.claims import ExecuteError
 from pytest_tracetriage.execute.environment import subprocess_environment
-from pytest_tracetriage.execute.errors import ExecuteError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from capture.suite import Suite
 
-from pytest_tracetriage.commands.observing import inputs_of
+from pytest_tracetriage.commands.accounts import inputs_of
 
 CONFTEST = """
     import pytest

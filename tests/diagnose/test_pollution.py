@@ -7,7 +7,7 @@ import math
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pytest_tracetriage.diagnose.pollution import causes_among
+from pytest_tracetriage.diagnose.rerun import causes_among
 
 
 def found_by(search, effect):

@@ -9,8 +9,7 @@ import stat
 import pytest
 from execute.projects import Tree, folders, git, worktree
 
-from pytest_tracetriage.execute.claims import cache_folder
-from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.execute.claims import ExecuteError, cache_folder
 from pytest_tracetriage.execute.process import prepare
 from pytest_tracetriage.execute.worktree import checkout, head, switch
 
