@@ -10,18 +10,14 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from pytest_tracetriage.collect import condense
-from pytest_tracetriage.collect.opening import lines, open_source
-from pytest_tracetriage.collect.presence import holds_spans
-from pytest_tracetriage.collect.runs import open_run, unfinished
-from pytest_tracetriage.collect.spans import node_ids, read_spans
-from pytest_tracetriage.collect.totals import pass_rate
+from pytest_tracetriage.collect.formats import lines, open_source
+from pytest_tracetriage.collect.runs import node_ids, open_run, read_spans, unfinished
+from pytest_tracetriage.collect.totals import holds_spans, pass_rate
 from pytest_tracetriage.model.analysis import Problem
 from pytest_tracetriage.model.history import TestSpent
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import FAILING, Metric, Span, Trace, Use
-from pytest_tracetriage.triage.figures import Figures
-from pytest_tracetriage.triage.prices import INSTALL, Prices
-from pytest_tracetriage.triage.spending import Account, Calls
+from pytest_tracetriage.triage.spending import INSTALL, Account, Calls, Figures, Prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Literal
 import click
 import msgspec
 
-from pytest_tracetriage.commands import github_files
 from pytest_tracetriage.commands.kept import remember_maps
 from pytest_tracetriage.commands.report import comment_key, placed_annotations, rendered
 

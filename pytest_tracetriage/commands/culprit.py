@@ -24,7 +24,7 @@ from pytest_tracetriage.diagnose.visits import Visits, Where
 from pytest_tracetriage.execute.claims import ExecuteError, cache_folder
 from pytest_tracetriage.execute.process import split_command
 from pytest_tracetriage.execute.run import DEFAULT_COMMAND
-from pytest_tracetriage.model.culprit import Culprit, Search
+from pytest_tracetriage.model.diagnosis import Culprit, Search
 from pytest_tracetriage.report.diagnosis import search_lines
 from pytest_tracetriage.report.text import plural
 from pytest_tracetriage.store.history import HistoryError

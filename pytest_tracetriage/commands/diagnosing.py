@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pytest_tracetriage.collect.condense import failed_traces
+from pytest_tracetriage.collect.runs import attempts_of, before
 from pytest_tracetriage.commands.accounts import accounts_of, inputs_of
 from pytest_tracetriage.commands.kept import green_before
 from pytest_tracetriage.commands.mapping import (

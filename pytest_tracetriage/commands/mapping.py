@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from msgspec.structs import replace
 
 from pytest_tracetriage.collect.coverage import CoverageError, collect_coverage, read_coverage_data
-from pytest_tracetriage.collect.functions import bodies_of
-from pytest_tracetriage.collect.merging import merge_maps, stale_functions
+from pytest_tracetriage.collect.functions import bodies_of, merge_maps, stale_functions
 from pytest_tracetriage.commands.kept import open_past
 from pytest_tracetriage.config import find_rootdir
 from pytest_tracetriage.diagnose.commits import changed_by

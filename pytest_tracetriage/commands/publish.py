@@ -15,10 +15,8 @@ import click
 import msgspec
 
 from pytest_tracetriage.collect.artifact import accept
-from pytest_tracetriage.commands import github_files
-from pytest_tracetriage.commands.channels import Faults, Wanted, remember, tell
-from pytest_tracetriage.commands.event import Event, read_event
-from pytest_tracetriage.commands.grouping import group_of, worst_exit
+from pytest_tracetriage.commands.channels import Faults, Wanted, remember, say, tell
+from pytest_tracetriage.commands.grouping import Event, group_of, read_event, worst_exit
 from pytest_tracetriage.commands.kept import github_token, open_past, with_patterns
 from pytest_tracetriage.commands.pipeline import BESIDE
 from pytest_tracetriage.commands.project import load_extensions, open_project

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.collect.attempts import before
+from pytest_tracetriage.collect.runs import before
 from pytest_tracetriage.diagnose.rerun import AFTER_POLLUTER, IN_CONTEXT, TIMES, Again, causes_among, ended
 from pytest_tracetriage.execute.claims import ExecuteError
 from pytest_tracetriage.execute.run import run_orders, run_tests
@@ -16,7 +16,7 @@ from pytest_tracetriage.triage.signature import signature_id
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from pytest_tracetriage.collect.attempts import Attempt
+    from pytest_tracetriage.collect.runs import Attempt
     from pytest_tracetriage.diagnose.rerun import Search, Subject, Tests
     from pytest_tracetriage.execute.worktree import Worktree
     from pytest_tracetriage.model.execution import Order, TestRun

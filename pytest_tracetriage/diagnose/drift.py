@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from pytest_tracetriage.config import read_pyproject
-from pytest_tracetriage.model.culprit import Drift, DriftKind
+from pytest_tracetriage.model.diagnosis import Drift, DriftKind
 from pytest_tracetriage.store.runs import write_atomically
 
 if TYPE_CHECKING:

@@ -18,8 +18,8 @@ from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.store.history.errors import HistoryError
-from pytest_tracetriage.store.history.file_lock import locked
+from pytest_tracetriage.store.history import HistoryError
+from pytest_tracetriage.store.history.locations import locked
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

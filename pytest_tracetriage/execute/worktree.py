@@ -18,7 +18,7 @@ from msgspec.structs import replace
 
 from pytest_tracetriage.execute.claims import ExecuteError, claimed
 from pytest_tracetriage.execute.copying import copy_folder, copy_ignored, copy_work_tree, reading
-from pytest_tracetriage.store.history.errors import HistoryError
+from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
 
 if TYPE_CHECKING:

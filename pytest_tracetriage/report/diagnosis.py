@@ -13,8 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from pytest_tracetriage.model.analysis import Cluster, Suspect
-    from pytest_tracetriage.model.culprit import Culprit, Drift, Search
-    from pytest_tracetriage.model.diagnosis import Diagnosis
+    from pytest_tracetriage.model.diagnosis import Culprit, Diagnosis, Drift, Search
     from pytest_tracetriage.model.hypotheses import Waste
 
 

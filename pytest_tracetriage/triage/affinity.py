@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from pytest_tracetriage.model.analysis import Cluster
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
     from pytest_tracetriage.triage.localise import Crowd
     from pytest_tracetriage.triage.spectrum import Executed
     from pytest_tracetriage.triage.vectors import Vector

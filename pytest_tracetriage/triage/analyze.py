@@ -7,16 +7,23 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from pytest_tracetriage.model.analysis import Analysis, Cluster, Exemplar, Muted, Problem, Seen, Signature, Suspect, Why
-from pytest_tracetriage.model.policy import Aliases
-from pytest_tracetriage.triage import codeowners
+from pytest_tracetriage.model.analysis import (
+    Aliases,
+    Analysis,
+    Cluster,
+    Exemplar,
+    Muted,
+    Problem,
+    Seen,
+    Signature,
+    Suspect,
+    Why,
+)
 from pytest_tracetriage.triage.affinity import split_ids, split_off
-from pytest_tracetriage.triage.buckets import INTERRUPTED, buckets, order
+from pytest_tracetriage.triage.agents import answer_of, failing_traces, places_of, with_places
 from pytest_tracetriage.triage.evidence import quoting
-from pytest_tracetriage.triage.facts import Fact, Group
-from pytest_tracetriage.triage.join import join
-from pytest_tracetriage.triage.names import name
-from pytest_tracetriage.triage.places import answer_of, failing_traces, places_of, with_places
+from pytest_tracetriage.triage.join import Fact, Group, join
+from pytest_tracetriage.triage.names import INTERRUPTED, buckets, name, order
 from pytest_tracetriage.triage.signature import place
 from pytest_tracetriage.triage.summary import EXEMPLARS, MANY, SUBTEST, Summary, resolve_later, totals
 from pytest_tracetriage.triage.suspects import OwnerRules, owners, suspects

@@ -20,8 +20,7 @@ from typing import TYPE_CHECKING
 from pytest_tracetriage.model.analysis import Why
 from pytest_tracetriage.triage.affinity import SPLIT, SUSPECTS, Likeness, Vetoes, part_of, weighed, whole_of
 from pytest_tracetriage.triage.evidence import OUTSIDE, links, marked
-from pytest_tracetriage.triage.facts import Group
-from pytest_tracetriage.triage.join import ALL_PAIRS, RARE, candidates
+from pytest_tracetriage.triage.join import ALL_PAIRS, RARE, Group, candidates
 from pytest_tracetriage.triage.summary import SUBTEST
 from pytest_tracetriage.triage.vectors import vectors
 
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pytest_tracetriage.triage.affinity import Top
-    from pytest_tracetriage.triage.facts import Fact
+    from pytest_tracetriage.triage.join import Fact
     from pytest_tracetriage.triage.localise import Crowd, Localiser
     from pytest_tracetriage.triage.vectors import Vector
 

@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 from pathlib import Path
 
 import click
 import pytest
 
-from pytest_tracetriage.commands import SUBCOMMANDS
+from pytest_tracetriage.commands import SUBCOMMANDS, cli
 
 PAGE = (Path(__file__).parents[2] / "docs" / "reference" / "command-line.md").read_text(encoding="utf-8")
 
 
 def commands_of(name):
-    command = importlib.import_module(f"pytest_tracetriage.commands.{name}").command
+    command = cli.get_command(click.Context(cli), name)
     return [command, *(command.commands.values() if isinstance(command, click.Group) else ())]
 
 

@@ -15,7 +15,7 @@ from pytest_tracetriage import metric
 from pytest_tracetriage.capture.spans.manual import cloud_metrics
 from pytest_tracetriage.model.run import Figure, Run, Spent
 from pytest_tracetriage.model.trace import Metric, Usage
-from pytest_tracetriage.triage.spending import MAX_NAMES, Figures, is_count, together
+from pytest_tracetriage.triage.spending import MAX_NAMES, Figures, figures_together, is_count
 
 TEST_A = """
     import asyncio, threading
@@ -225,7 +225,7 @@ def test_two_runs_together_are_as_one(logged, cut):
             found.add(name, value)
         return found.figures()
 
-    both, whole = together([figures(logged[:cut]), figures(logged[cut:])]), figures(logged)
+    both, whole = figures_together([figures(logged[:cut]), figures(logged[cut:])]), figures(logged)
     assert {name: figure.count for name, figure in both.items()} == {name: figure.count for name, figure in whole.items()}
     for name, figure in whole.items():
         assert math.isclose(both[name].value, figure.value, rel_tol=1e-9, abs_tol=1e-6)

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from pytest_tracetriage.triage.suspects import owners, parse
+from pytest_tracetriage.triage.suspects import owners, parse_codeowners
 
 
 def owner(text, *files):
-    return " ".join(owners(parse(text), files))
+    return " ".join(owners(parse_codeowners(text), files))
 
 
 MATCHES = [
@@ -77,7 +77,7 @@ def test_the_first_file_with_an_owner_decides():
 
 
 def test_rules_are_about_the_repository_files_about_the_project():
-    rules = parse("/services/shop/ @shop\n/lib/ @lib\n*.toml @all")
+    rules = parse_codeowners("/services/shop/ @shop\n/lib/ @lib\n*.toml @all")
     assert owners(rules, ["lib/a.py"], "services/shop/") == ("@shop",)
     assert owners(rules, ["lib/a.py"]) == ("@lib",)
     assert owners(rules, ["lib/a.py"], "services/cart/") == ()

@@ -17,7 +17,7 @@ from pytest_tracetriage.report.github.bounds import characters, encoded, fit, in
 from pytest_tracetriage.report.github.headline import SHOWN, Standing, headline, stand
 from pytest_tracetriage.report.github.view import Size, view
 from pytest_tracetriage.report.github.words import trend
-from pytest_tracetriage.report.templates import render
+from pytest_tracetriage.report.markdown import render
 from pytest_tracetriage.report.text import printable, shorten
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 
 from pytest_tracetriage.report.github import words
 from pytest_tracetriage.report.github.bounds import NODEID, bounded, runnable, traceback
-from pytest_tracetriage.report.prompt import cluster_prompt
+from pytest_tracetriage.report.markdown import cluster_prompt
 from pytest_tracetriage.report.terminal import pytest_command
 from pytest_tracetriage.report.text import code_cell, code_span, shorten, unit
 
