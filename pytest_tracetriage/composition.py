@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
     from pytest_tracetriage.capture.recorder import Recorder
     from pytest_tracetriage.capture.session import Accounted
+    from pytest_tracetriage.capture.spans.watch import LocalWeave
     from pytest_tracetriage.capture.spans.weave_cloud import CloudWeave
-    from pytest_tracetriage.capture.spans.weave_local import LocalWeave
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis
     from pytest_tracetriage.model.diagnosis import Pattern
@@ -48,7 +48,7 @@ def switch_on(config: pytest.Config, *, recording: bool) -> None:
 
 def watch_imports(config: pytest.Config, option: argparse.Namespace) -> None:
     """See from here on when the project imports weave or what it patches: its conftest files may be the first to."""
-    from pytest_tracetriage.capture.spans.weave_local import LocalWeave  # noqa: PLC0415
+    from pytest_tracetriage.capture.spans.watch import LocalWeave  # noqa: PLC0415
 
     try:
         settings = _settings(config, option)
@@ -116,7 +116,7 @@ def _record(config: pytest.Config, settings: Settings, redactor: Redactor) -> No
     from pytest_tracetriage.capture.items import FixtureWatch  # noqa: PLC0415
     from pytest_tracetriage.capture.recorder import Recorder  # noqa: PLC0415
     from pytest_tracetriage.capture.session import WORKER_INPUT, RunSession  # noqa: PLC0415
-    from pytest_tracetriage.capture.spans.imports import ImportWatch  # noqa: PLC0415
+    from pytest_tracetriage.capture.spans.watch import ImportWatch  # noqa: PLC0415
     from pytest_tracetriage.origin import Project  # noqa: PLC0415
     from pytest_tracetriage.report.summary import TerminalSummary  # noqa: PLC0415
     from pytest_tracetriage.store.writer import Writer  # noqa: PLC0415
@@ -224,7 +224,7 @@ def _weave(
     config: pytest.Config, settings: Settings, redactor: Redactor, recorder: Recorder, run_folder: Path, worker: str
 ) -> CloudWeave | None:
     """Connect weave: with the cloud, which is returned, where a project is set and it answers; else locally."""
-    from pytest_tracetriage.capture.spans.weave_local import LocalWeave  # noqa: PLC0415
+    from pytest_tracetriage.capture.spans.watch import LocalWeave  # noqa: PLC0415
 
     if settings.weave_project:
         from pytest_tracetriage.capture.context import read_ci, read_git  # noqa: PLC0415

@@ -15,7 +15,7 @@ from jinja2.sandbox import SandboxedEnvironment
 from pytest_tracetriage.report import text
 from pytest_tracetriage.report.diagnosis import basis, waste_text
 from pytest_tracetriage.report.patterns import ISSUES, NAME, evidence_text, listed
-from pytest_tracetriage.report.show import shared_texts
+from pytest_tracetriage.report.show import render_short, shared_texts
 from pytest_tracetriage.report.terminal import (
     causes,
     component_of,
@@ -27,7 +27,6 @@ from pytest_tracetriage.report.terminal import (
     state_of,
 )
 from pytest_tracetriage.report.text import short_ids, shorten, unit
-from pytest_tracetriage.report.traceback import render_short
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -10,8 +10,7 @@ from pytest_tracetriage.model.analysis import Exemplar, Muted, Problem, Signatur
 from pytest_tracetriage.model.trace import Error, Failure, Frame, Source, Trace
 from pytest_tracetriage.report import terminal
 from pytest_tracetriage.report.markdown import analysis_markdown, cluster_prompt
-from pytest_tracetriage.report.show import cluster_lines, trace_lines
-from pytest_tracetriage.report.traceback import render_long, render_short
+from pytest_tracetriage.report.show import cluster_lines, render_long, render_short, trace_lines
 
 MUTED = replace(OTHER, muted=Muted("ann", "ticket 7", "2030-01-01"))
 FIXED = replace(OTHER, seen="fixed", count=0, since="a41f2c9")

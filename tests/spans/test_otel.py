@@ -300,7 +300,7 @@ def test_nothing_is_seen_of_spans_when_it_is_off(tmp_path):
 def test_the_loader_of_the_module_stays_its_own():
     text = """
 import importlib.util, sys
-from pytest_tracetriage.capture.spans.imports import ImportWatch
+from pytest_tracetriage.capture.spans.watch import ImportWatch
 seen = []
 watch = ImportWatch(frozenset({"opentelemetry.trace"}), seen.append, print)
 watch.start()

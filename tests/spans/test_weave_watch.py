@@ -31,7 +31,7 @@ def heavy(result):
 
 WATCHES = """
     import pathlib, sys
-    from pytest_tracetriage.capture.spans.imports import ImportWatch
+    from pytest_tracetriage.capture.spans.watch import ImportWatch
 
     folder = pathlib.Path(sys.argv[1])
     def raising(module): raise LookupError(module.__name__)

@@ -20,7 +20,7 @@ from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.history import open_history
 from pytest_tracetriage.store.history.locations import FolderLocation
 from pytest_tracetriage.store.history.pieces import pieces_of
-from pytest_tracetriage.store.history.session import session
+from pytest_tracetriage.store.history.reading import session
 
 HERE = Path(__file__).parent
 KINDS = ("tests", "clusters", "run")

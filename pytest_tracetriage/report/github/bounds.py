@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 from msgspec import Struct
 from msgspec.structs import replace
 
+from pytest_tracetriage.report.show import render_short
 from pytest_tracetriage.report.text import plural, shorten
-from pytest_tracetriage.report.traceback import render_short
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

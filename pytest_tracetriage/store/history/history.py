@@ -9,8 +9,7 @@ from msgspec import Struct
 from pytest_tracetriage.store.history import HistoryError, clusters, maps, queries
 from pytest_tracetriage.store.history import compact as packing
 from pytest_tracetriage.store.history.pieces import pieces_of
-from pytest_tracetriage.store.history.reading import Reader
-from pytest_tracetriage.store.history.session import session
+from pytest_tracetriage.store.history.reading import Reader, session
 from pytest_tracetriage.store.history.tables import encode, run_key
 from pytest_tracetriage.store.history.trails import trails
 from pytest_tracetriage.store.runs import StoreError

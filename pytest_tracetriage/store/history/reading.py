@@ -1,26 +1,30 @@
-"""Reads the pieces of a history: what cannot be read is left out and said, what vanishes while it is read is read again."""
+"""Reads the pieces of a history by a DuckDB that is shut in: it reads and writes given folders only, and never the network.
+
+What cannot be read is left out and said; what vanishes while it is read is looked for anew.
+"""
 
 from __future__ import annotations
 
 import os
+import tempfile
 from collections import Counter
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 import msgspec
 
-from pytest_tracetriage.store.history import HistoryError, one_line
+from pytest_tracetriage.store.history import HistoryError, extra, one_line
 from pytest_tracetriage.store.history.pieces import Entry, Piece, choose, pieces_of
-from pytest_tracetriage.store.history.session import session, unreadable
 from pytest_tracetriage.store.history.tables import COLUMNS, SCHEMA, as_json, insert, read_run, run_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
     from duckdb import DuckDBPyConnection
 
     from pytest_tracetriage.model.history import Condensed, Location
-    from pytest_tracetriage.store.history.session import Session
+
 
 T = TypeVar("T")
 
@@ -250,3 +254,42 @@ def _fault(sql: DuckDBPyConnection, path: str, kind: str) -> str:
     except unreadable() as error:
         return f"it is no whole Parquet file ({one_line(error)})"
     return ""
+
+
+MEMORY = "512MB"
+"""What DuckDB may hold; beyond it a sort or a join spills into the session's own folder."""
+_LIMITS = {
+    "threads": 2,
+    "memory_limit": MEMORY,
+    "autoinstall_known_extensions": False,
+    "autoload_known_extensions": False,
+    "allow_community_extensions": False,
+}
+
+
+class Session(NamedTuple):
+    """An open database, and a folder that goes with it."""
+
+    sql: DuckDBPyConnection
+    scratch: Path
+
+
+def unreadable() -> tuple[type[Exception], ...]:
+    """Return what reading a damaged file raises: DuckDB's own error, or Python's where damaged text comes with it."""
+    return (extra("duckdb").Error, UnicodeError, RuntimeError)
+
+
+@contextmanager
+def session(paths: Iterable[str] = ()) -> Iterator[Session]:
+    """Yield a session that may read the folders of these files. Raises HistoryError where DuckDB is not installed."""
+    duckdb = extra("duckdb")
+    with tempfile.TemporaryDirectory(prefix="tracetriage-", ignore_cleanup_errors=True) as scratch:
+        folders = sorted({scratch, *(os.path.dirname(path) for path in paths)})  # noqa: PTH120
+        sql = duckdb.connect(":memory:", config={**_LIMITS, "temp_directory": str(Path(scratch, "spill"))})
+        try:
+            sql.execute("SET allowed_directories = $1", [folders])
+            sql.execute("SET enable_external_access = false")
+            sql.execute("SET lock_configuration = true")
+            yield Session(sql, Path(scratch))
+        finally:
+            sql.close()
