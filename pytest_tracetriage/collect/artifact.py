@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from pytest_tracetriage.collect.formats import open_source
 from pytest_tracetriage.model.analysis import Problem
-from pytest_tracetriage.store.runs import RUN_ID
+from pytest_tracetriage.store.runs import CULPRIT_FILE, RUN_ID
 from pytest_tracetriage.store.writer import SLOT_SUFFIX
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ MAX_RUN_JSON = 16 * 1024 * 1024
 MAX_RUN_JSONS = 32 * 1024 * 1024
 """Bytes of all of them: they are held at once, and take 25 times as much in memory."""
 MAX_SLOT = 1024 * 1024
+MAX_FOUND = 16 * 1024 * 1024
+"""Bytes of what a diagnosis or a search has found. What is larger is left where it is, since the traces tell without it."""
 MAX_LINES = 5_000_000
 """Lines of all traces: ten seconds' work for each million, however short they are."""
 MAX_DEPTH = 12
 _CHUNK = 1024 * 1024
+_FOUND = ("analysis.json", CULPRIT_FILE)
 _TRACES = re.compile(rf"[A-Za-z0-9_-]{{1,64}}(\.jsonl(\.gz|\.zst)?|{re.escape(SLOT_SUFFIX)})")
 
 
@@ -98,12 +101,14 @@ def _weighed(folders: tuple[Path, ...]) -> tuple[Path, ...]:
 
 
 def _kind(name: str) -> str:
-    """Return what a path (parts joined by `/`) is of a run: `run`, `traces` or "" for nothing that is read."""
+    """Return what a path (parts joined by `/`) is of a run: `run`, `traces`, `found` or "" for nothing that is read."""
     parts = name.split("/")
     if len(parts) >= 2 and parts[-1] == "run.json" and RUN_ID.fullmatch(parts[-2]):
         return "run"
     if len(parts) >= 3 and parts[-2] == "traces" and RUN_ID.fullmatch(parts[-3]) and _TRACES.fullmatch(parts[-1]):
         return "traces"
+    if len(parts) >= 2 and parts[-1] in _FOUND and RUN_ID.fullmatch(parts[-2]):
+        return "found"
     return ""
 
 
@@ -170,7 +175,8 @@ def _unpack(source: Path, into: Path) -> list[str]:
             _harmless(entry)
             records += entry.file_size if _is_record(entry.filename) else 0
             _bounds(entry.filename, entry.file_size, total, files, records)
-            if _kind(entry.filename):
+            kind = _kind(entry.filename)
+            if kind and not (kind == "found" and entry.file_size > MAX_FOUND):
                 if entry.filename.lower() in taken:
                     raise Refused(f"{entry.filename}: twice in the archive")
                 taken.add(entry.filename.lower())

@@ -16,6 +16,7 @@ import msgspec
 
 from pytest_tracetriage.collect.artifact import accept
 from pytest_tracetriage.commands.channels import Faults, Wanted, remember, say, tell
+from pytest_tracetriage.commands.diagnosed import found_in, with_diagnosis
 from pytest_tracetriage.commands.grouping import Event, group_of, read_event, worst_exit
 from pytest_tracetriage.commands.kept import github_token, open_past, with_patterns
 from pytest_tracetriage.commands.pipeline import BESIDE
@@ -106,6 +107,8 @@ def command(
         review = msgspec.structs.replace(reviewed.review, failed=unexplained(reviewed.review, suite_exit))
         with faults.caught("patterns could not be looked for"):
             review = with_patterns(review, past, settings)
+        with faults.caught("what was diagnosed could not be used"):
+            review = _with_diagnosis(review, group, settings, event, faults)
         problems = [problem for problem in review.analysis.problems if problem not in group.problems]
         for problem in problems:
             if problem.file == BESIDE:
@@ -188,6 +191,20 @@ def _with_pull(event: Event | None, forge: GitHubForge | None, group: Group, fau
         number = forge.find_pull(event.head_repository, event.sha, hint, event.branch)
         return replace(event, pull_request=number, base=forge.base_branch(number)) if number else event
     return event
+
+
+def _with_diagnosis(review: Review, group: Group, settings: Settings, event: Event | None, faults: Faults) -> Review:
+    """Return the review with what was diagnosed where its tests ran: after it is decided whether the job fails.
+
+    For a fork nothing is diagnosed: what its artifact brings, a stranger has written to excuse failures, or to blame others.
+    """
+    found = found_in(folder for folder, _ in group.current)
+    if event is not None and event.from_fork:
+        left = ("a diagnosis that came with the traces was left out: none is made for a fork",) if found else ()
+        return msgspec.structs.replace(review, notes=(*review.notes, *left))
+    for problem in found.problems:
+        faults.note(problem)
+    return with_diagnosis(review, found, settings.rootdir) if found else review
 
 
 def _reviewed(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 import msgspec
 
+from pytest_tracetriage.commands.diagnosed import found_in, with_diagnosis
 from pytest_tracetriage.commands.grouping import group_of, run_folders_in
 from pytest_tracetriage.commands.kept import open_past, with_patterns
 from pytest_tracetriage.commands.output import emit, terminal_text
@@ -43,11 +44,14 @@ def command(sources: tuple[Path, ...], style: str, base: str, history: str | Non
         where = f"in {', '.join(map(str, sources))}" if sources else f"in {settings.folder}: run `pytest --tracetriage` first"
         raise click.UsageError(f"no run {where}")
     past = open_past(settings, history)
-    review = with_patterns(review_group(settings, group_of(folders), past, None, hooks, base).review, past, settings)
+    group = group_of(folders)
+    review = with_patterns(review_group(settings, group, past, None, hooks, base).review, past, settings)
+    if found := found_in(folder for folder, _ in group.current):
+        review = with_diagnosis(review, found, settings.rootdir)
     emit(rendered(review, style, settings, output), output)
     for problem in [problem for problem in review.analysis.problems if problem.file != BESIDE][:20]:
         click.echo(f"tracetriage: {problem.file}: {problem.message}", err=True)
-    for note in review.notes:
+    for note in (*found.problems, *review.notes):
         click.echo(f"tracetriage: {note}", err=True)
     return 1 if review.analysis.totals.failures or review.analysis.totals.stuck else 0
 

@@ -114,10 +114,7 @@ def review_group(
         notes=tuple(dict.fromkeys(notes)),
     )
     review = _told_by_the_event(review, event) if event is not None else _told_by_the_runs(review, group)
-    links, prefix = _links(settings.rootdir, review)
-    return Reviewed(
-        msgspec.structs.replace(review, links=links, prefix=prefix), tuple(_with_status(item, standing) for item in condensed)
-    )
+    return Reviewed(with_links(settings.rootdir, review), tuple(_with_status(item, standing) for item in condensed))
 
 
 def _first(texts: Any) -> str:
@@ -266,6 +263,12 @@ def _told_by_the_runs(review: Review, group: Group) -> Review:
             url=ci.url,
         )
     return review
+
+
+def with_links(rootdir: Path, review: Review) -> Review:
+    """Return the review with the pages of the files that it names."""
+    links, prefix = _links(rootdir, review)
+    return msgspec.structs.replace(review, links=links, prefix=prefix)
 
 
 def _links(rootdir: Path, review: Review) -> tuple[dict[str, str], str]:

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from pytest_tracetriage.model.analysis import Analysis, Cluster
+from pytest_tracetriage.model.culprit import Culprit
 from pytest_tracetriage.model.diagnosis import Pattern
 from pytest_tracetriage.model.history import Baseline
 from pytest_tracetriage.model.run import Figure, Spent, Totals
@@ -21,6 +22,17 @@ class Leg(Struct, frozen=True):
     duration: float
     finished: bool = True
     """False where its process died, or its artifact is incomplete."""
+
+
+class Diagnosed(Struct, frozen=True):
+    """What is known of a cause beside its traces: tests were run again, commits were searched."""
+
+    rerun: bool = False
+    """Whether its status was found out by running tests again."""
+    culprits: tuple[Culprit, ...] = ()
+    """What a search has found, the surest commit first; several where the search told parts of the cause apart."""
+    brought: bool = False
+    """Whether the first of them is a commit of the pull request itself."""
 
 
 class Review(Struct, frozen=True):
@@ -55,5 +67,7 @@ class Review(Struct, frozen=True):
     """How the suite failed by something that its tests do not show: `the suite ended with exit status 4`."""
     patterns: tuple[Pattern, ...] = ()
     """What the history says of its causes, and of their tests, over time."""
+    diagnosed: dict[str, Diagnosed] = {}
+    """By cluster, where a diagnosis came with the runs. Its status and suspects are then the cluster's."""
     notes: tuple[str, ...] = ()
     """What could not be established, a line each: `the history could not be read: ...`."""

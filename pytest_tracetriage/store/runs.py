@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 
 RUN_ID = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
+CULPRIT_FILE = "culprit.json"
+"""In a run's folder: what a search for the commits that broke its clusters has found, where somebody kept it."""
 T = TypeVar("T")
 
 _GITIGNORE = "# Written by TraceTriage: what people decided is worth committing, the rest is not.\n*\n!.gitignore\n!policy/\n!policy/**\n"

@@ -82,11 +82,29 @@ def _of_cause(cause: Cause, place: Place, review: Review) -> Annotation:
     lines = [
         f"{tests} fail{'s' if cluster.count == 1 else ''} from this cause ({cause.short}){': ' if history else ''}{history}"
     ]
+    lines += _diagnosis(cause, place, review)
     lines += [f"owner: {' '.join(cluster.codeowners)}"] if cluster.codeowners else []
     lines += [shorten(test, NODEID) for test in cluster.tests[:5]]
     lines += [f"and {plural(cluster.count - 5, 'more test')}"] if len(cluster.tests) > 5 else []
     lines += [f"again: {command}"] if (command := first_command(cluster)) else []
     return _annotation(place, cause, f"{cause.standing}: {cluster.name}", lines)
+
+
+def _diagnosis(cause: Cause, place: Place, review: Review) -> list[str]:
+    """Return what running tests again and searching the commits says: why this status, why this line, which commit."""
+    cluster, told = bounded(cause.cluster), review.diagnosed.get(cause.cluster.id)
+    if told is None:
+        return []
+    lines = [f"{cluster.status}: {cluster.status_evidence}"] if told.rerun and cluster.status_evidence else []
+    lines += [
+        f"suspect: {suspect.function or suspect.file}: {suspect.evidence}"
+        for suspect in cluster.suspects[:1]
+        if Place(suspect.file, suspect.line) == place
+    ]
+    first = told.culprits[0] if told.culprits else None
+    if first is not None and first.finding == "commit" and first.subject:
+        lines.append(f"commit {words.short_commit(first.commit)}: {shorten(first.subject, 100)}")
+    return lines
 
 
 def _of_test(cause: Cause, place: Place) -> Annotation:

@@ -48,7 +48,7 @@ def row(cause: Cause, review: Review) -> dict[str, Any]:
 def detail(cause: Cause, review: Review, listed: int, overrides: Path | None) -> dict[str, Any]:
     """Return what is folded behind a cause, with up to `listed` of its tests.
 
-    Plain text, but `history`, `fix`, `status_evidence`, `muted_reason` and all `evidence`, which are Markdown.
+    Plain text, but `history`, `fix`, `status_evidence`, `muted_reason`, all `evidence` and the `culprits`, which are Markdown.
     """
     cluster = bounded(cause.cluster)
     typed = runnable(cluster.tests)
@@ -70,6 +70,7 @@ def detail(cause: Cause, review: Review, listed: int, overrides: Path | None) ->
         "folder": folder(review),
         "first": first_command(cluster),
         "command": pytest_command(typed, IN_A_COMMAND) if len(typed) > 1 else "",
+        "culprits": _culprits(cause, review),
         "listed": [shorten(test, NODEID) for test in cluster.tests[:listed]] if len(cluster.tests) > 1 else [],
         "more_tests": max(0, len(cluster.tests) - listed),
         "prompt": cluster_prompt(replace(cluster, tests=typed), cause.short, overrides) if typed else "",
@@ -86,6 +87,22 @@ def first_command(cluster: Cluster) -> str:
     exemplar = (cluster.exemplar.nodeid,) if cluster.exemplar else ()
     tests = runnable((*exemplar, *cluster.tests[:IN_A_COMMAND]))
     return pytest_command(tests[:1]) if tests else ""
+
+
+def _culprits(cause: Cause, review: Review) -> list[str]:
+    """Return a line for each commit that was found, with its page, its subject, and what that rests on."""
+    told = review.diagnosed.get(cause.cluster.id)
+    lines = []
+    for number, culprit in enumerate(told.culprits if told is not None else ()):
+        said = words.broken_by(culprit, code_span, brought=told is not None and told.brought and not number)
+        page = safe_url(f"{review.url.partition('/actions/')[0]}/commit/{culprit.commit}") if culprit.commit else ""
+        if not said:
+            continue
+        parts = [f"[{said}]({page})" if page and review.url and culprit.finding == "commit" else said]
+        parts += [words.prose(culprit.subject, 100)] if culprit.subject else []
+        parts += [words.prose(text, 200) for text in culprit.evidence[:2]]
+        lines.append("; ".join(parts))
+    return lines
 
 
 def _suspect(suspect: Suspect, review: Review) -> dict[str, Any]:

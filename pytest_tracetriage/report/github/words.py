@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tracetriage.model.analysis import Frequency
+    from pytest_tracetriage.model.culprit import Culprit
     from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.report.github.headline import Cause
 
@@ -55,8 +56,10 @@ def often(frequency: Frequency) -> str:
 
 
 def history(cause: Cause, review: Review, quote: Quote) -> str:
-    """Return where a cause is known from: `not on main`, `on main for 6 runs, since a41f2c9`, `fails 14 % of runs`."""
+    """Return what is known of a cause: `real, since 9f31c07 (this PR, 99 %)`, `not on main`, `on main for 6 runs`."""
     cluster = cause.cluster
+    told = review.diagnosed.get(cluster.id)
+    since = broken_by(told.culprits[0], quote, brought=told.brought) if told is not None and told.culprits else ""
     base = quote(shorten(review.base, 40)) if review.base else "the base branch"
     parts = []
     if cause.standing == "muted" and cluster.muted is not None:
@@ -64,15 +67,17 @@ def history(cause: Cause, review: Review, quote: Quote) -> str:
         parts.append(f"muted by {quote(shorten(cluster.muted.owner, 40))}{until}")
     if cause.again:
         parts.append("passed when run again")
-    if cluster.status == "infrastructure":
-        parts.append("infrastructure")
+    if cluster.status == "infrastructure" or (told is not None and told.rerun):
+        parts.append(cluster.status)
+    if since:
+        parts.append(since)
     if cause.standing == "flaky" and cluster.frequency is not None and cluster.frequency.runs:
         parts.append(often(cluster.frequency))
     elif cluster.seen == "known":
         known = f"on {base}" if cause.standing == "known" and review.base else "known"
         known = f"comes and goes {known}" if cluster.course == "on and off" else known
         parts.append(f"{known} for {plural(cluster.runs, 'run')}" if cluster.runs else known)
-        if cluster.since:
+        if cluster.since and not since:
             parts[-1] += f", since {quote(short_commit(cluster.since))}"
     elif cluster.course == "grown":
         parts.append(f"on {base} by few tests, most of these pass there")
@@ -80,13 +85,29 @@ def history(cause: Cause, review: Review, quote: Quote) -> str:
         parts.append(f"back: was on {base} since {quote(short_commit(cluster.since))}, and fixed")
     elif cluster.seen == "new":
         parts.append(f"not on {base}" if review.base != review.branch or review.pull_request else "new")
-        if cluster.since and cluster.since != review.commit:
+        if cluster.since and cluster.since != review.commit and not since:
             parts[-1] += f", since {quote(short_commit(cluster.since))}"
     elif cause.standing == "failing":
         parts.append("nothing to compare with")
-    if told := brief(cluster, review.patterns, flaky=cause.standing == "flaky"):
-        parts.append(told)
+    if patterns := brief(cluster, review.patterns, flaky=cause.standing == "flaky"):
+        parts.append(patterns)
     return ", ".join(parts)
+
+
+def broken_by(culprit: Culprit, quote: Quote, *, brought: bool = False) -> str:
+    """Return `since 9f31c07 (this PR, 99 %)`, "" where the search has not come to an end."""
+    sure = f"{int(100 * culprit.confidence)} %"
+    if culprit.finding == "commit":
+        return f"since {quote(short_commit(culprit.commit))} ({'this PR, ' if brought else ''}{sure})"
+    if culprit.finding == "commits":
+        return f"since one of {plural(len(culprit.candidates), 'commit')} ({sure})"
+    if culprit.finding == "older":
+        return "older than the commits that were searched"
+    if culprit.finding == "nothing committed" and culprit.drift:
+        drift = culprit.drift[0]
+        changed = f"{shorten(drift.name, 40)} {shorten(drift.before, 20) or 'none'} -> {shorten(drift.after, 20) or 'none'}"
+        return f"nothing committed since it passed, but {quote(changed)}"
+    return ""
 
 
 def trend(review: Review) -> str:
