@@ -8,6 +8,9 @@ import shlex
 
 FAIL_ON = ("new", "real", "any", "never")
 RESULTS = ("", "success", "failure", "cancelled", "skipped")
+MOST = 360
+"""Minutes that a job of GitHub may take at most."""
+_MINUTES = re.compile(r"[0-9]{1,3}(\.[0-9]{1,3})?")
 _SETTING = re.compile(r"([a-z][a-z0-9_]{0,40})\s*=\s*(.*)")
 _EXTRA = re.compile(r"[a-z][a-z0-9-]*")
 # What the action itself hands over in the environment: a setting must not replace it.
@@ -53,6 +56,16 @@ def settings() -> dict[str, str]:
             raise InputError(f"settings: {line!r} is not of the form `name = value` with the name of a setting")
         found["TRACETRIAGE_" + match[1].upper()] = match[2]
     return found
+
+
+def minutes(name: str) -> float:
+    """Return a budget in minutes, 0 where there is none."""
+    value = text(name)
+    if not value:
+        return 0.0
+    if not _MINUTES.fullmatch(value) or float(value) > MOST:
+        raise InputError(f"{name}: {value!r} is not a number of minutes from 0 to {MOST}")
+    return float(value)
 
 
 def extras() -> list[str]:

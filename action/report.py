@@ -69,9 +69,7 @@ def options(*, read_only: bool) -> list[str]:
 
 def tracetriage(*words: str) -> int:
     """Run a command of TraceTriage and return its exit status; one that breaks is one warning."""
-    variables = {name: value for name, value in os.environ.items() if not name.startswith("INPUT_")}
-    variables |= inputs.settings() | {"TRACETRIAGE_GITHUB_TOKEN": inputs.text("token")}
-    command = [os.environ["TOOL"], "-I", "-c", _START, str(workflow.ROOT), *words]
+    command, variables = invocation(*words)
     try:
         done = subprocess.run(
             command, env=variables, stderr=subprocess.PIPE, encoding="utf-8", errors="replace", timeout=_LIMIT, check=False
@@ -85,6 +83,13 @@ def tracetriage(*words: str) -> int:
     else:
         sys.stderr.write(done.stderr)
     return done.returncode
+
+
+def invocation(*words: str) -> tuple[list[str], dict[str, str]]:
+    """Return how a command of TraceTriage is run in the environment that can report, and with which variables."""
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("INPUT_")}
+    variables |= inputs.settings() | {"TRACETRIAGE_GITHUB_TOKEN": inputs.text("token")}
+    return [os.environ["TOOL"], "-I", "-c", _START, str(workflow.ROOT), *words], variables
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ _SEVERAL = (
 
 
 def main() -> int:
-    """Check the inputs and set `read-only`, `packages` and `key`. Exit status 1 for an input that cannot be used."""
+    """Check the inputs, and set outputs for the steps after this. Exit status 1 for an input that cannot be used."""
     try:
         check()
     except inputs.InputError as error:
@@ -33,6 +33,8 @@ def main() -> int:
         workflow.output(
             read_only=str(event == "pull_request" and foreign).lower(),
             packages=str(workflow.home() / "packages"),
+            diagnose=str(bool(inputs.minutes("diagnose") or inputs.minutes("culprit"))).lower(),
+            culprit=str(bool(inputs.minutes("culprit"))).lower(),
             key=key(suite=bool(inputs.text("command")), report=inputs.flag("publish")),
         )
     except OSError:
@@ -46,6 +48,8 @@ def check() -> None:
         inputs.flag(name)
     inputs.choice("fail-on", inputs.FAIL_ON)
     inputs.choice("result", inputs.RESULTS)
+    for name in ("diagnose", "culprit"):
+        inputs.minutes(name)
     inputs.settings()
     inputs.extras()
     if not inputs.command() and not inputs.traces():

@@ -92,11 +92,12 @@ def run(words: list[str], variables: dict[str, str]) -> int:
 
 def recorded(root: Path, since: float) -> list[Path]:
     """Return the folders of the runs below a folder that began since then, oldest first."""
-    found = [folder for parent in _folders(root) for folder in parent.glob("*T*Z-*") if _started(folder) >= since]
+    found = [folder for parent in folders_of_runs(root) for folder in parent.glob("*T*Z-*") if _started(folder) >= since]
     return sorted(found, key=lambda folder: folder.name)
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def folders_of_runs(root: Path) -> Iterator[Path]:
+    """Yield the folders named `runs` below a folder."""
     for place, names, files in os.walk(root):
         if "pyvenv.cfg" in files:
             names.clear()
@@ -107,7 +108,8 @@ def _folders(root: Path) -> Iterator[Path]:
             names[:] = [name for name in names if name not in _SKIPPED]
 
 
-def _run(folder: Path) -> dict[str, object]:
+def read_run(folder: Path) -> dict[str, object]:
+    """Return what a run says of itself, nothing where that cannot be read."""
     try:
         value = json.loads((folder / "run.json").read_bytes())
     except (OSError, ValueError):
@@ -115,14 +117,31 @@ def _run(folder: Path) -> dict[str, object]:
     return value if isinstance(value, dict) else {}
 
 
+def red_runs(gathered: Path) -> list[Path]:
+    """Return the runs in a folder that ended, and in which tests failed, oldest first."""
+    found = []
+    for folder in sorted(gathered.glob("*T*Z-*")):
+        run = read_run(folder)
+        totals = run.get("totals")
+        if run.get("status") == "finished" and isinstance(totals, dict) and totals.get("failures"):
+            found.append(folder)
+    return found
+
+
+def root_of(folder: Path) -> Path:
+    """Return the project's folder of a run, the current one where that is not known."""
+    root = Path(str(read_run(folder).get("rootdir") or ""))
+    return root if root.is_absolute() and root.is_dir() else Path.cwd()
+
+
 def _started(folder: Path) -> float:
-    value = _run(folder).get("started")
+    value = read_run(folder).get("started")
     return float(value) if isinstance(value, int | float) else 0.0
 
 
 def only_tests_failed(folders: list[Path], status: int) -> bool:
     """Return whether failing tests, which a report explains, are all that made the command fail, as far as pytest knows."""
-    statuses = {_run(folder).get("exit_status") for folder in folders}
+    statuses = {read_run(folder).get("exit_status") for folder in folders}
     return 0 < status < 126 and 1 in statuses and statuses <= {0, 1}
 
 

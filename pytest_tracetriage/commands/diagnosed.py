@@ -36,6 +36,8 @@ if TYPE_CHECKING:
 
 SUSPECTS = 3
 CULPRITS = 3
+ALWAYS = 0.9
+"""A search that takes a failure to show in more processes than this must not name a commit for one that is flaky."""
 _ALL = 64 * 1024 * 1024
 """Bytes that are read of all runs together."""
 _GRAVEST: tuple[Status, ...] = ("real", "infrastructure", "order-dependent", "environment", "time-dependent", "flaky", "")
@@ -128,25 +130,25 @@ def with_diagnosis(review: Review, found: Found, rootdir: Path) -> Review:
             alike = Counter(number for test in cluster.tests for number in by_test.get(test, ()))
             parts = [(*found.clusters[number], count) for number, count in alike.most_common()]
             culprits = sorted({number for test in cluster.tests for number in broke.get(test, ())})
-            made = _diagnosed(parts, [found.culprits[number] for number in culprits], review, rootdir)
-            if made != Diagnosed() or parts:
-                diagnosed[cluster.id] = made
             cluster = _told(cluster, parts)  # noqa: PLW2901
+            rerun = any(again and part.status for part, again, _ in parts)
+            flaky = rerun and cluster.status == "flaky"
+            broken = [one for one in map(found.culprits.__getitem__, culprits) if not (flaky and one.rate > ALWAYS)]
+            if parts or broken:
+                diagnosed[cluster.id] = _diagnosed(broken, review, rootdir, rerun=rerun)
         clusters.append(cluster)
     analysis = msgspec.structs.replace(review.analysis, clusters=tuple(clusters))
     return with_links(rootdir, msgspec.structs.replace(review, analysis=analysis, diagnosed=diagnosed))
 
 
-def _diagnosed(
-    parts: Sequence[tuple[_Cluster, bool, int]], culprits: Sequence[Culprit], review: Review, rootdir: Path
-) -> Diagnosed:
+def _diagnosed(culprits: Sequence[Culprit], review: Review, rootdir: Path, *, rerun: bool) -> Diagnosed:
     ranked = sorted(culprits, key=lambda one: (_SURE[one.finding], -one.confidence, one.commit))
     kept: dict[tuple[str, str], Culprit] = {}
     for one in ranked:
         kept.setdefault((one.finding, one.commit), one)
     first = tuple(kept.values())[:CULPRITS]
     brought = bool(first) and first[0].finding == "commit" and _brought(first[0].commit, review, rootdir)
-    return Diagnosed(any(again and part.status for part, again, _ in parts), first, brought)
+    return Diagnosed(rerun, first, brought)
 
 
 def _brought(commit: str, review: Review, rootdir: Path) -> bool:

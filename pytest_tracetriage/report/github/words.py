@@ -67,11 +67,13 @@ def history(cause: Cause, review: Review, quote: Quote) -> str:
         parts.append(f"muted by {quote(shorten(cluster.muted.owner, 40))}{until}")
     if cause.again:
         parts.append("passed when run again")
-    if cluster.status == "infrastructure" or (told is not None and told.rerun):
+    if told is not None and told.rerun and cause.standing == "flaky":
+        parts.append(quote(shorten(cluster.status_evidence.partition(";")[0], 80)))
+    elif cluster.status == "infrastructure" or (told is not None and told.rerun):
         parts.append(cluster.status)
     if since:
         parts.append(since)
-    if cause.standing == "flaky" and cluster.frequency is not None and cluster.frequency.runs:
+    if cause.standing == "flaky" and cluster.frequency is not None and cluster.frequency.failed:
         parts.append(often(cluster.frequency))
     elif cluster.seen == "known":
         known = f"on {base}" if cause.standing == "known" and review.base else "known"
