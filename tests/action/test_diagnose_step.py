@@ -231,3 +231,52 @@ def test_the_good_commit_without_a_history(job, event, good):
     if good is None:
         log = job.diagnose(traces, INPUT_DIAGNOSE="", INPUT_CULPRIT="5")
         assert log.startswith("::warning title=TraceTriage::culprit: no earlier commit is known that may be good")
+
+
+def test_the_last_green_commit_that_the_history_knows_comes_first(job):
+    (job.root / "shop" / "cart.py").write_text(FILES["shop/cart.py"], encoding="utf-8")
+    git("checkout", "--quiet", "--force", job.commits[0], cwd=job.root)
+    given = {"INPUT_HISTORY": str(job.folder / "past"), "TOOL": PYTHON}
+    remember = [PYTHON, "-m", "pytest", "-q", "--tracetriage"]
+    subprocess.run(remember, cwd=job.root, env={**job.base, "GITHUB_REF_NAME": "main"}, check=True, capture_output=True)
+    git("checkout", "--quiet", "main", cwd=job.root)
+    add = [
+        PYTHON,
+        "-c",
+        "from pytest_tracetriage.commands import main; main()",
+        "history",
+        f"--history={job.folder / 'past'}",
+        "add",
+    ]
+    subprocess.run(add, cwd=job.root, env=job.base, check=True, capture_output=True)
+    git("checkout", "--quiet", "-b", "topic", cwd=job.root)
+    job.commit({"README.md": "topic"})
+    job.event({"repository": {"default_branch": "main"}})
+    traces = job.suite()
+
+    assert job.step("commits", RECORDED=str(traces))[0]["good"] == job.commits[1]  # where the branch left
+    told, log = job.step("commits", RECORDED=str(traces), **given)
+    assert log == ""
+    assert told["good"] == job.commits[0]
+
+
+def test_in_the_merge_that_github_makes_of_a_pull_request_the_commit_of_its_branch_is_named(job):
+    git("reset", "--quiet", "--hard", job.commits[0], cwd=job.root)
+    git("checkout", "--quiet", "-b", "topic", cwd=job.root)
+    for files in ({"docs.md": "one"}, {**BROKEN_CART, "docs.md": "two"}, {"docs.md": "three"}):
+        job.commit(files)
+    broken = job.commits[-2]
+    git("checkout", "--quiet", "main", cwd=job.root)
+    job.commit({"README.md": "meanwhile"})
+    tip = job.commits[-1]
+    git("checkout", "--quiet", "--detach", cwd=job.root)
+    git("-c", "user.name=a", "-c", "user.email=a@b", "merge", "--quiet", "--no-edit", "topic", cwd=job.root)
+    job.event({"repository": {"default_branch": "main"}})
+    traces = job.suite()
+    told, _ = job.step("commits", RECORDED=str(traces))
+    assert told["good"] == tip
+
+    assert job.diagnose(traces, INPUT_DIAGNOSE="", INPUT_CULPRIT="5", GOOD=told["good"]) == ""
+    (found,) = traces.glob("*/culprit.json")
+    (culprit,) = json.loads(found.read_bytes())["culprits"]
+    assert (culprit["finding"], culprit["commit"]) == ("commit", broken)

@@ -8,9 +8,10 @@ from base64 import b32encode
 from msgspec.structs import replace
 
 from pytest_tracetriage.model.analysis import Analysis, Bucket, Cluster, Exemplar, Frequency, Signature, Suspect, Why
+from pytest_tracetriage.model.culprit import Culprit
 from pytest_tracetriage.model.diagnosis import EvidencePoint, Pattern, Share
 from pytest_tracetriage.model.history import Baseline
-from pytest_tracetriage.model.review import Leg, Review
+from pytest_tracetriage.model.review import Diagnosed, Leg, Review
 from pytest_tracetriage.model.run import Totals
 from pytest_tracetriage.model.trace import Error, Failure, Frame
 
@@ -146,6 +147,7 @@ def target(**fields):
             18,
             codeowners=("@acme/carts",),
             since=COMMIT,
+            status_evidence="fails 5 of 5 alone and in context",
         ),
         cause(
             "ConnectionRefusedError in Cache.connect: 127.0.0.1:6379",
@@ -231,4 +233,18 @@ def target(**fields):
         frequency=Frequency(3, 60),
         category="ASSERTION",
     )
+    since = Culprit(
+        clusters[0].id,
+        clusters[0].name,
+        clusters[0].tests[:1],
+        "commit",
+        "9f31c07ab5d4e2f1c0b9a8978695a4b3c2d1e0f9",
+        0.997,
+        ("failed in 6 of 6 processes from 9f31c07ab5d4 on (3 of 3 there)", "failed in 0 of 6 processes before it"),
+        "Rename sku to item_id",
+        rate=1.0,
+    )
+    diagnosed = {clusters[0].id: Diagnosed(rerun=True, culprits=(since,), brought=True)}
+    diagnosed |= {clusters[number].id: Diagnosed(rerun=True) for number in (1, 2)}
+    fields = {"diagnosed": diagnosed, **fields}
     return review(*clusters, retried=(again,), **{"legs": shards(), "baseline": MAIN, **fields})

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import sys
+import typing
 import unicodedata
 from collections import Counter
 from html.parser import HTMLParser
@@ -19,6 +21,8 @@ from reviews import COMMIT, FILES, MAIN, PAGES, cause, pattern, review, shards
 from samples import HOSTILE, broke, poisoned
 
 from pytest_tracetriage.model.analysis import Bucket, Frequency, Muted
+from pytest_tracetriage.model.culprit import Culprit, Drift, Finding
+from pytest_tracetriage.model.review import Diagnosed
 from pytest_tracetriage.report.github.annotations import annotations, workflow_commands
 from pytest_tracetriage.report.github.bodies import check, comment, read_data, summary
 from pytest_tracetriage.report.github.bounds import runnable
@@ -82,6 +86,8 @@ FRAGMENTS = [
     *("[^1]: ", "- [ ] ", "# ", "> [!NOTE]", "1. ", COMMIT),
 ]
 _hostile = st.lists(st.one_of(st.sampled_from(FRAGMENTS), st.text(max_size=5)), min_size=1, max_size=10).map("".join)
+FINDINGS = typing.get_args(Finding)
+COMMITS = re.escape("https://github.com/acme/shop/commit/") + "[0-9a-f]{7,64}"
 URL = "https://github.com/acme/shop/actions/runs/1234567890"
 
 
@@ -116,7 +122,21 @@ def poison(text):
     )
     buckets = (Bucket(text, 2, (dirty.id,)), Bucket(f"other {text}", 2, (new.id,)))
     traces = broke(text, *found.analysis.clusters)
-    return replace(found, analysis=replace(found.analysis, buckets=buckets, traces=traces))
+    everyone = [cluster.id for cluster in (*found.analysis.clusters, *found.retried)]
+    return replace(
+        found,
+        analysis=replace(found.analysis, buckets=buckets, traces=traces),
+        diagnosed={
+            name: Diagnosed(True, (broken(text, finding), broken(text)), brought=True)
+            for name, finding in zip(everyone, itertools.cycle(FINDINGS), strict=False)
+        },
+    )
+
+
+def broken(text, finding="commit"):
+    """What a search found, with `text` wherever there is text in it."""
+    drift = (Drift("package", text, text, text, 0.9, text),)
+    return Culprit(text, text, (text,), finding, text, 0.997, (text, text), text, (text, text), 1.0, drift)
 
 
 class Dom(HTMLParser):
@@ -198,9 +218,8 @@ def assert_harmless(text, title, body, causes, prompts):
     """`body` is Markdown that holds `text`."""
     dom = Dom(github_html(body))
     assert set(dom.elements) <= ELEMENTS, title
-    assert all(link == URL or re.fullmatch(re.escape(PAGES) + r"[A-Za-z0-9_.~/%-]+\.py(#L\d+)?", link) for link in dom.links), (
-        dom.links
-    )
+    pages = rf"{re.escape(URL)}|{COMMITS}|{re.escape(PAGES)}[A-Za-z0-9_.~/%-]+\.py(#L\d+)?"
+    assert all(re.fullmatch(pages, link) for link in dom.links), dom.links
     assert set(dom.expanded) <= {"commit"}, dom.expanded
     assert "$" not in dom.prose, "who knows what begins a formula"
     assert dom.elements["span"] <= 1, "the commit that this is about, and no other"

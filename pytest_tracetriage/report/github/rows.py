@@ -95,10 +95,11 @@ def _culprits(cause: Cause, review: Review) -> list[str]:
     lines = []
     for number, culprit in enumerate(told.culprits if told is not None else ()):
         said = words.broken_by(culprit, code_span, brought=told is not None and told.brought and not number)
-        page = safe_url(f"{review.url.partition('/actions/')[0]}/commit/{culprit.commit}") if culprit.commit else ""
         if not said:
             continue
-        parts = [f"[{said}]({page})" if page and review.url and culprit.finding == "commit" else said]
+        known = culprit.finding == "commit" and review.url and words.COMMIT.fullmatch(culprit.commit)
+        page = safe_url(f"{review.url.partition('/actions/')[0]}/commit/{culprit.commit}") if known else ""
+        parts = [f"[{said}]({page})" if page else said]
         parts += [words.prose(culprit.subject, 100)] if culprit.subject else []
         parts += [words.prose(text, 200) for text in culprit.evidence[:2]]
         lines.append("; ".join(parts))
