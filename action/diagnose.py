@@ -35,6 +35,8 @@ _PYTEST = frozenset({"pytest", "py.test"})
 _PYTHON = re.compile(r"(python|pypy)[0-9.]*")
 _ENVIRONMENTS = frozenset({"uv", "poetry", "pdm", "pipenv", "hatch", "rye"})
 _AROUND = frozenset({"env", "nice", "timeout", "xvfb-run", "dbus-run-session"})
+_PASSES_ALONE = frozenset({"order-dependent", "environment", "time-dependent"})
+"""What a search, which runs tests alone, here, and now, would never see fail."""
 _FORK = "diagnose and culprit are off for the pull request of a fork: they would run a stranger's code for long"
 _UNKNOWN = (
     "tests cannot be run again by {!r}, which does not say how it calls pytest: "
@@ -165,8 +167,14 @@ def culprit(run: Run, command: Sequence[str], seconds: float) -> None:
         raise Failed(_SHALLOW)
     if not good:
         raise Failed("no earlier commit is known that may be good: a history would know, see the input `history`")
+    clusters = _read(run.kept / "analysis.json").get("clusters", [])
+    known = {cluster["id"]: cluster.get("status") for cluster in clusters if cluster.get("seen") != "fixed"}
+    chosen = [name for name, status in known.items() if status not in _PASSES_ALONE]
+    if not chosen:
+        return
+    only = [f"--cluster={name}" for name in chosen] if len(chosen) < len(known) else []
     found = run.gathered / "culprit.json"
-    options = [f"--run={run.kept.name}", f"--good={good}", *command, "--format=json", f"--output={found}"]
+    options = [f"--run={run.kept.name}", f"--good={good}", *only, *command, "--format=json", f"--output={found}"]
     tracetriage("culprit", *options, run=run, seconds=seconds)
 
 

@@ -160,6 +160,37 @@ def test_what_is_found_stands_beside_the_traces_and_the_project_as_it_was(job):
     assert git("worktree", "list", cwd=job.root).count("\n") <= 1
 
 
+POLLUTED = """\
+STATE = []
+
+
+def test_one():
+    STATE.append(1)
+
+
+def test_other():
+    assert not STATE, "somebody was here"
+"""
+
+
+def test_what_depends_on_the_order_is_not_searched_for(job):
+    job.commit({"tests/test_state.py": POLLUTED})
+    traces = job.suite()
+    assert job.diagnose(traces, INPUT_CULPRIT="5", GOOD=job.commits[0]) == ""
+    status = {cluster["id"]: cluster["status"] for cluster in analysis(traces)["clusters"]}
+    assert sorted(status.values()) == ["order-dependent", "real"]
+    (found,) = traces.glob("*/culprit.json")
+    (culprit,) = json.loads(found.read_bytes())["culprits"]
+    assert status[culprit["cluster"]] == "real"
+    report = [PYTHON, "-c", "from pytest_tracetriage.commands import main; main()", "report", str(traces)]
+    text = subprocess.run(report, cwd=job.root, env=job.base, capture_output=True, encoding="utf-8", check=False).stdout
+    row = next(line for line in text.splitlines() if line.startswith("|") and "somebody was here" in line)
+    assert "`tests/test_state.py`" in row
+    assert "order-dependent, " in row
+    assert "passes alone; fails after `" not in row
+    assert "tests/test_state.py::test_one" in text
+
+
 def test_a_command_that_does_not_say_how_it_calls_pytest_is_one_warning(job):
     command = "sh -c pytest"
     traces = job.suite(command)
