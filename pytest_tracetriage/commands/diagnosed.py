@@ -19,8 +19,7 @@ from pytest_tracetriage.capture.context import git
 from pytest_tracetriage.collect.artifact import MAX_FOUND
 from pytest_tracetriage.commands.reviewing import GIT_TIMEOUT, with_links
 from pytest_tracetriage.model.analysis import Seen, Status, Suspect  # noqa: TC001 (msgspec reads the annotations)
-from pytest_tracetriage.model.culprit import Culprit  # noqa: TC001
-from pytest_tracetriage.model.diagnosis import MapUsed, Reruns
+from pytest_tracetriage.model.diagnosis import Culprit, MapUsed, Reruns
 from pytest_tracetriage.model.review import Diagnosed
 from pytest_tracetriage.report.github.words import COMMIT
 from pytest_tracetriage.report.text import plural

@@ -3,8 +3,7 @@
 from msgspec import Struct
 
 from pytest_tracetriage.model.analysis import Analysis, Cluster
-from pytest_tracetriage.model.culprit import Culprit
-from pytest_tracetriage.model.diagnosis import Pattern
+from pytest_tracetriage.model.diagnosis import Culprit, Pattern
 from pytest_tracetriage.model.history import Baseline
 from pytest_tracetriage.model.run import Figure, Spent, Totals
 

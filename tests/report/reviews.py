@@ -6,10 +6,9 @@ import hashlib
 from base64 import b32encode
 
 from msgspec.structs import replace
-from pytest_tracetriage.model.culprit import Culprit
 
 from pytest_tracetriage.model.analysis import Analysis, Bucket, Cluster, Exemplar, Frequency, Signature, Suspect, Why
-from pytest_tracetriage.model.diagnosis import EvidencePoint, Pattern, Share
+from pytest_tracetriage.model.diagnosis import Culprit, EvidencePoint, Pattern, Share
 from pytest_tracetriage.model.history import Baseline
 from pytest_tracetriage.model.review import Diagnosed, Leg, Review
 from pytest_tracetriage.model.run import Totals

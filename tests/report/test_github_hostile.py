@@ -17,11 +17,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 from photograph import ALLOWED, VOID, github_html
-from pytest_tracetriage.model.culprit import Culprit, Drift, Finding
 from reviews import COMMIT, FILES, MAIN, PAGES, cause, pattern, review, shards
 from samples import HOSTILE, broke, poisoned
 
 from pytest_tracetriage.model.analysis import Bucket, Frequency, Muted
+from pytest_tracetriage.model.diagnosis import Culprit, Drift, Finding
 from pytest_tracetriage.model.review import Diagnosed
 from pytest_tracetriage.report.github.annotations import annotations, workflow_commands
 from pytest_tracetriage.report.github.bodies import check, comment, read_data, summary

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from pytest_tracetriage.model.analysis import Frequency
-    from pytest_tracetriage.model.culprit import Culprit
+    from pytest_tracetriage.model.diagnosis import Culprit
     from pytest_tracetriage.model.review import Review
     from pytest_tracetriage.report.github.headline import Cause
 
