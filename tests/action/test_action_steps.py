@@ -80,6 +80,9 @@ def pull(head: object, **more: object) -> dict[str, object]:
         ({"INPUT_SETTINGS": "keep_runs = 5\nPATH = /tmp"}, "settings: 'PATH = /tmp'"),
         ({"INPUT_SETTINGS": "x$(id) = 5"}, "settings: 'x$(id) = 5'"),
         ({"INPUT_SETTINGS": "github_token = mine"}, "settings: 'github_token = mine'"),
+        ({"INPUT_DIAGNOSE": "soon"}, "diagnose: 'soon' is not a number of minutes from 0 to 360"),
+        ({"INPUT_CULPRIT": "-5"}, "culprit: '-5' is not a number of minutes from 0 to 360"),
+        ({"INPUT_CULPRIT": "361"}, "culprit: '361' is not a number of minutes from 0 to 360"),
         ({"INPUT_EXTRAS": "zstd],evil @ https://example.com"}, "extras: 'zstd]'"),
     ],
 )
@@ -131,6 +134,30 @@ def test_an_artifact_is_never_taken_from_the_workspace_itself(step, folder):
     assert status == 1
     assert "download to a folder of its own" in log
     assert step("start", INPUT_TRACES="sub", GITHUB_EVENT_NAME="workflow_run")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("given", "asked"),
+    [
+        ({}, ("false", "false")),
+        ({"INPUT_DIAGNOSE": "0", "INPUT_CULPRIT": "0"}, ("false", "false")),
+        ({"INPUT_DIAGNOSE": "2.5"}, ("true", "false")),
+        ({"INPUT_CULPRIT": "10"}, ("true", "true")),
+    ],
+)
+def test_what_is_asked_for_when_the_command_is_red(step, given, asked):
+    _, found, _ = step("start", INPUT_COMMAND="pytest", **given)
+    assert (found["diagnose"], found["culprit"]) == asked
+
+
+def test_no_step_that_runs_tests_is_given_the_token():
+    steps = (ACTION / "action.yml").read_text(encoding="utf-8").split("- name: ")[1:]
+    with_token = [text.partition("\n")[0] for text in steps if "inputs.token" in text]
+    assert with_token == ["Look for a good commit", "Report"]
+    assert [text.partition("\n")[0] for text in steps if "suite.py" in text or "diagnose.py" in text] == [
+        "Run the suite",
+        "Diagnose",
+    ]
 
 
 def test_packages_are_kept_apart_by_what_they_are_for(step):
