@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
-from threading import Timer
 from typing import TYPE_CHECKING
 
 import click
@@ -14,33 +13,29 @@ import msgspec
 
 from pytest_tracetriage.capture.context import observe as observe_context
 from pytest_tracetriage.collect.condense import environment
-from pytest_tracetriage.commands.kept import green_before, kept_runs, latest_red, open_past
+from pytest_tracetriage.commands.kept import green_before, kept_runs, latest_red
+from pytest_tracetriage.commands.mapping import with_executed
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
 from pytest_tracetriage.commands.project import open_project
-from pytest_tracetriage.commands.witnesses import drift_of, targets_of, with_coverage
+from pytest_tracetriage.commands.rerunning import progress_bar, pytest_words
+from pytest_tracetriage.commands.witnesses import drift_of, targets_of
 from pytest_tracetriage.diagnose.commits import Repository, UnsearchableError
 from pytest_tracetriage.diagnose.culprit import Target, culprit, descended, joined, search
+from pytest_tracetriage.diagnose.search import answer
 from pytest_tracetriage.diagnose.visits import Visits, Where
-from pytest_tracetriage.execute.claims import ExecuteError, cache_folder
-from pytest_tracetriage.execute.process import split_command
-from pytest_tracetriage.execute.run import DEFAULT_COMMAND
+from pytest_tracetriage.execute.claims import ExecuteError, cache_folder, tidy
 from pytest_tracetriage.model.diagnosis import Culprit, Search
 from pytest_tracetriage.report.diagnosis import search_lines
 from pytest_tracetriage.report.text import plural
-from pytest_tracetriage.store.history import HistoryError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from pytest_tracetriage.commands.kept import Kept
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.diagnose.commits import Commit
     from pytest_tracetriage.diagnose.culprit import Searched
     from pytest_tracetriage.diagnose.search import Line
-    from pytest_tracetriage.model.execution import CoverageMap
-
-PATIENCE = 2.0
-"""Seconds after which a person wants to see how far it is."""
 
 
 @click.command("culprit")
@@ -92,53 +87,27 @@ def command(
     """
     deadline = time.monotonic() + 60 * budget
     settings = open_project()
-    words = _words(pytest) or settings.pytest or DEFAULT_COMMAND
+    words = pytest_words(pytest, settings)
     if tests and (clusters or run):
         raise click.UsageError("--test stands for itself: leave out --run and --cluster")
-    try:
-        repository = Repository(settings.rootdir)
-        kept = kept_runs(settings.folder)
-        red = None if tests else latest_red(kept, run)
-        if red is not None and not red.red:
-            raise click.UsageError(f"run {red.run.id} has no cluster: nothing is to be searched")
-        last = repository.resolve(bad or (red.run.context.git.commit if red else "") or "HEAD")
-        first = _good(repository, good, last, kept, red)
-    except UnsearchableError as error:
-        raise click.UsageError(str(error)) from None
-    context = observe_context(settings.rootdir, {}, "")
     where = Where(
         project=settings.rootdir,
         folder=settings.folder,
         cache=cache_folder(),
-        environment=environment(context),
+        environment=environment(observe_context(settings.rootdir, {}, "")),
         command=words,
         prepare=settings.prepare,
         timeout=timeout,
         install=install,
         remember=not no_cache,
     )
-    problems: dict[str, None] = {}
     try:
-        with closing(Visits(where, repository, deadline)) as visits:
-            visits.here(last)
-            if tests:
-                targets = [Target(test, test, test, (test,)) for test in tests]
-            elif red is not None:
-                targets = with_coverage(targets_of(kept, red, clusters, last), kept, lambda: _past_maps(settings, problems))
-                _check(red, last, problems)
-            else:
-                targets = _recorded(visits, repository, last)
-            hunt = _Hunt(settings, repository, visits, confidence, flake_rate, first_parent)
-            culprits = hunt.all(targets, first, last) if targets else []
-            found = Search(
-                good=first,
-                bad=last,
-                commits=hunt.commits,
-                wanted=confidence,
-                culprits=tuple(_with_drift(item, kept, settings, problems) for item in joined(culprits)),
-                executions=visits.executions,
-                problems=(*problems, *visits.problems, *hunt.problems),
-            )
+        ends = _ends(settings, good, bad, run, of_tests=bool(tests))
+        tidy(where.cache)
+        with closing(Visits(where, ends.repository, deadline)) as visits:
+            visits.here(ends.bad)
+            hunt = _Hunt(settings, ends, visits, confidence, flake_rate, first_parent, deadline)
+            found = hunt.found(clusters, tests)
     except (UnsearchableError, ExecuteError) as error:
         raise click.UsageError(str(error)) from None
     if style == "json":
@@ -148,13 +117,26 @@ def command(
     return 1 if found.culprits else 0
 
 
-def _words(pytest: str | None) -> tuple[str, ...]:
-    if pytest is None:
-        return ()
-    try:
-        return split_command(pytest)
-    except ValueError as error:
-        raise click.BadParameter(f"{pytest!r}: {error}", param_hint="--pytest") from None
+@dataclass(frozen=True)
+class _Ends:
+    """Between which commits is searched, and the runs that are kept; `red` is the one whose clusters are."""
+
+    repository: Repository
+    kept: Sequence[Kept]
+    red: Kept | None
+    good: str
+    bad: str
+
+
+def _ends(settings: Settings, good: str | None, bad: str | None, run: str | None, *, of_tests: bool) -> _Ends:
+    """Return where a search begins and ends. Raises UnsearchableError, click.UsageError."""
+    repository = Repository(settings.rootdir)
+    kept = kept_runs(settings.folder)
+    red = None if of_tests else latest_red(kept, run)
+    if red is not None and not red.red:
+        raise click.UsageError(f"run {red.run.id} has no cluster: nothing is to be searched")
+    last = repository.resolve(bad or (red.run.context.git.commit if red else "") or "HEAD")
+    return _Ends(repository, kept, red, _good(repository, good, last, kept, red), last)
 
 
 def _good(repository: Repository, good: str | None, bad: str, kept: Sequence[Kept], red: Kept | None) -> str:
@@ -169,15 +151,6 @@ def _good(repository: Repository, good: str | None, bad: str, kept: Sequence[Kep
         if repository.is_ancestor(commit, bad):
             return commit
     raise UnsearchableError("no green run of an ancestor is kept: name a commit where the tests passed, --good REF")
-
-
-def _past_maps(settings: Settings, problems: dict[str, None]) -> list[CoverageMap]:
-    try:
-        past = open_past(settings, None)
-        return past.maps() if past is not None else []
-    except HistoryError as error:
-        problems[f"the history's coverage was not used: {error}"] = None
-        return []
 
 
 def _check(red: Kept, bad: str, problems: dict[str, None]) -> None:
@@ -205,13 +178,17 @@ class _Hunt:
     def __init__(
         self,
         settings: Settings,
-        repository: Repository,
+        ends: _Ends,
         visits: Visits,
         confidence: float,
         flake_rate: float | None,
         first_parent: bool,
+        deadline: float,
     ) -> None:
-        self._repository = repository
+        self._settings = settings
+        self._ends = ends
+        self._deadline = deadline
+        self._repository = repository = ends.repository
         self._visits = visits
         self._confidence = confidence
         self._flake_rate = flake_rate
@@ -220,6 +197,29 @@ class _Hunt:
         self._prefix = "" if inside == "." else f"{inside}/"
         self.commits = 0
         self.problems: dict[str, None] = {}
+
+    def found(self, clusters: Sequence[str], tests: Sequence[str]) -> Search:
+        """Return what became of each of these clusters (none: of all), or tests. Raises UnsearchableError, ExecuteError."""
+        ends, settings = self._ends, self._settings
+        problems: dict[str, None] = {}
+        if tests:
+            targets = [Target(test, test, test, (test,)) for test in tests]
+        elif ends.red is not None:
+            targets = targets_of(ends.kept, ends.red, clusters, ends.bad)
+            targets = with_executed(targets, settings, ends.kept, problems)
+            _check(ends.red, ends.bad, problems)
+        else:
+            targets = _recorded(self._visits, ends.repository, ends.bad)
+        culprits = self.all(targets, ends.good, ends.bad) if targets else []
+        return Search(
+            good=ends.good,
+            bad=ends.bad,
+            commits=self.commits,
+            wanted=self._confidence,
+            culprits=tuple(_with_drift(item, ends.kept, settings, problems) for item in joined(culprits)),
+            executions=self._visits.executions,
+            problems=(*problems, *self._visits.problems, *self.problems),
+        )
 
     def all(self, targets: Sequence[Target], good: str, bad: str) -> list[Culprit]:
         """Return the culprit of each target. Raises UnsearchableError."""
@@ -231,14 +231,25 @@ class _Hunt:
                 f"{good[:12]} is not on the line of {bad[:12]}: searched from {line[0].id[:12]}, which both share"
             ] = None
         self.commits = len(line) - 1
-        with _bar(len(targets), self._confidence) as told:
-            searched = self._search(targets, line, told)
+        with progress_bar("searching", self._deadline) as bar:
+            searched = self._search(targets, line, self._told(bar))
             self._say_void(searched)
             found = {target.key: culprit(target, searched) for target in targets}
             if not self._first_parent:
                 for merge, broken in self._merges(found, targets, line).items():
                     self._descend(broken, searched, self._repository.branch_of(line[merge]), found)
         return [found[target.key] for target in targets]
+
+    def _told(self, bar: Callable[[str, int, int], None]) -> Callable[[Mapping[str, Line]], None]:
+        processes = 0
+
+        def told(lines: Mapping[str, Line]) -> None:
+            nonlocal processes
+            processes += 1
+            decided = sum(answer(line, self._confidence).finding != "undecided" for line in lines.values())
+            bar(f"{plural(processes, 'test process', 'test processes')}, clusters", decided, len(lines))
+
+        return told
 
     def _search(
         self,
@@ -297,41 +308,3 @@ def _with_drift(item: Culprit, kept: Sequence[Kept], settings: Settings, problem
             problems["no kept run shows such a cluster green: what drifted since cannot be told"] = None
         return item
     return msgspec.structs.replace(item, evidence=(*item.evidence, *found.evidence), drift=found.drift)
-
-
-@contextmanager
-def _bar(clusters: int, confidence: float) -> Iterator[Callable[[Mapping[str, Line]], None]]:
-    """Yield what shows a bar once the search takes a while."""
-    if not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    from pytest_tracetriage.diagnose.search import answer  # noqa: PLC0415
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total} clusters"),
-        TimeElapsedColumn(),
-    )
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task("searching", total=clusters)
-    processes = 0
-
-    def told(lines: Mapping[str, Line]) -> None:
-        nonlocal processes
-        processes += 1
-        decided = sum(answer(line, confidence).finding != "undecided" for line in lines.values())
-        bar.update(task, completed=decided, description=plural(processes, "test process", "test processes"))
-
-    patience = Timer(PATIENCE, bar.start)
-    patience.daemon = True
-    patience.start()
-    try:
-        yield told
-    finally:
-        patience.cancel()
-        patience.join()
-        bar.stop()

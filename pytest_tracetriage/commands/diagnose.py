@@ -3,12 +3,8 @@
 from __future__ import annotations
 
 import os
-import sys
 import time
-from contextlib import contextmanager
 from pathlib import Path
-from threading import Timer
-from typing import TYPE_CHECKING
 
 import click
 from msgspec.structs import replace
@@ -17,16 +13,9 @@ from pytest_tracetriage.commands import pipeline
 from pytest_tracetriage.commands.kept import kept_runs, latest_red
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
 from pytest_tracetriage.commands.project import given, load_extensions, open_project, read_history
-from pytest_tracetriage.execute.process import split_command
-from pytest_tracetriage.execute.run import DEFAULT_COMMAND
+from pytest_tracetriage.commands.rerunning import progress_bar, pytest_words
 from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key, redact_by
 from pytest_tracetriage.store.runs import encode_analysis, write_analysis
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-PATIENCE = 2.0
-"""Seconds after which a person wants to see how far it is."""
 
 
 @click.command("diagnose")
@@ -53,7 +42,7 @@ def command(
     """
     deadline = time.monotonic() + 60 * budget
     settings = open_project()
-    words = _words(pytest) or settings.pytest or DEFAULT_COMMAND
+    words = pytest_words(pytest, settings)
     kept = kept_runs(settings.folder)
     red = latest_red(kept, run)
     if red is None:
@@ -67,8 +56,7 @@ def command(
     history = read_history(settings.folder, before=red.folder.name)
     told = given(settings, history.known(), hooks, notes)
     summary = pipeline.read(pipeline.plan([red.folder], pipeline.BUILT_IN), pipeline.BUILT_IN, history.watch())
-    minutes = f"{budget:g} min"
-    with _bar(minutes) as progress:
+    with progress_bar(f"budget {budget:g} min ·", deadline) as progress:
         case = Case(settings, kept, red, summary, told, redact, words, deadline, progress)
         found = diagnose(case, changes=not no_changes, rerun=not no_rerun)
     found = replace(found, problems=(*found.problems, *pipeline.with_notes(found, notes).problems[len(found.problems) :]))
@@ -90,39 +78,3 @@ def command(
             where = f"{problem.file}:{problem.line}" if problem.line else problem.file
             click.echo(f"tracetriage: {where}: {problem.message}", err=True)
     return 1 if found.totals.failures or found.totals.stuck else 0
-
-
-def _words(pytest: str | None) -> tuple[str, ...]:
-    if pytest is None:
-        return ()
-    try:
-        return split_command(pytest)
-    except ValueError as error:
-        raise click.BadParameter(f"{pytest!r}: {error}", param_hint="--pytest") from None
-
-
-@contextmanager
-def _bar(budget: str) -> Iterator[Callable[[str, int, int], None]]:
-    """Yield what shows a bar once the diagnosis takes a while: what is done now, how much of it, of how much."""
-    if not sys.stderr.isatty():
-        yield lambda *_: None
-        return
-    from rich.console import Console  # noqa: PLC0415
-    from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn  # noqa: PLC0415
-
-    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed}/{task.total}"), TimeElapsedColumn())
-    bar = Progress(*columns, console=Console(stderr=True), transient=True)
-    task = bar.add_task(f"budget {budget}", total=None)
-
-    def told(what: str, done: int, total: int) -> None:
-        bar.update(task, completed=done, total=total, description=f"budget {budget} · {what}")
-
-    patience = Timer(PATIENCE, bar.start)
-    patience.daemon = True
-    patience.start()
-    try:
-        yield told
-    finally:
-        patience.cancel()
-        patience.join()
-        bar.stop()

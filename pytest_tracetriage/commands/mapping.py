@@ -1,8 +1,10 @@
-"""The coverage map that a diagnosis works on: one that was kept, one that the project made, or one that is recorded now."""
+"""The coverage map that a command works on: one that was kept, one that the project made, or one that is recorded now."""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,21 +12,26 @@ from msgspec.structs import replace
 
 from pytest_tracetriage.collect.coverage import CoverageError, collect_coverage, read_coverage_data
 from pytest_tracetriage.collect.functions import bodies_of, merge_maps, stale_functions
-from pytest_tracetriage.commands.kept import open_past
+from pytest_tracetriage.commands.kept import green_before, open_past
+from pytest_tracetriage.commands.rerunning import worktree_of
 from pytest_tracetriage.config import find_rootdir
 from pytest_tracetriage.diagnose.commits import changed_by
+from pytest_tracetriage.execute.claims import ExecuteError
 from pytest_tracetriage.origin import Project
-from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map
+from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map, write_map
 from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
 from pytest_tracetriage.store.runs import StoreError
+from pytest_tracetriage.triage.spectrum import Spectrum, executed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
     from pytest_tracetriage.collect.runs import Attempt
     from pytest_tracetriage.commands.kept import Kept
+    from pytest_tracetriage.commands.rerunning import Budget
     from pytest_tracetriage.config import Settings
+    from pytest_tracetriage.diagnose.culprit import Target
     from pytest_tracetriage.model.execution import CoverageMap, TestRun
 
 BASE_FILE = "coverage-base.map"
@@ -37,6 +44,10 @@ SLOWER = 3.0
 """How many times longer a suite may take when its coverage is recorded."""
 START = 15.0
 """Seconds that a pytest may take to start and to collect."""
+MAPS = 5
+"""How many coverage maps a search for culprits asks for what tests execute."""
+SHARE = 0.6
+"""Of the budget, what recording a map may take."""
 _COMMITS = 5000
 
 
@@ -101,14 +112,18 @@ def _of_runs(asked: Asked, problems: dict[str, None]) -> list[CoverageMap]:
 
 
 def _of_history(asked: Asked, problems: dict[str, None]) -> list[CoverageMap]:
-    try:
-        history = open_past(asked.settings, None)
-        found = history.maps(asked.line) if history is not None else []
-    except HistoryError as error:
-        problems.setdefault(f"history: {error}")
-        return []
+    found = _past(asked.settings, problems, asked.line)
     found = [coverage for coverage in found if not coverage.run or coverage.run < asked.red.run.id]
     return [merge_maps(found)] if len(found) > 1 else found
+
+
+def _past(settings: Settings, problems: dict[str, None], line: Sequence[str] | None) -> list[CoverageMap]:
+    try:
+        history = open_past(settings, None)
+        return history.maps(line) if history is not None else []
+    except HistoryError as error:
+        problems.setdefault(f"the history's coverage was not used: {error}")
+        return []
 
 
 def _of_project(asked: Asked, _: dict[str, None]) -> list[CoverageMap]:
@@ -122,6 +137,42 @@ def _of_project(asked: Asked, _: dict[str, None]) -> list[CoverageMap]:
         return []  # most have no contexts: nobody said they should
     stale = stale_functions(coverage, sources_of(asked.settings.rootdir, coverage))
     return [coverage] if 2 * len(stale) < len(coverage.functions) else []
+
+
+def with_executed(
+    targets: Sequence[Target], settings: Settings, kept: Sequence[Kept], problems: dict[str, None]
+) -> list[Target]:
+    """Return the targets with what their tests executed when they passed, by the newest map that knows them.
+
+    The history is asked where no kept run knows all. A map that cannot be read is passed over.
+    """
+    wanted = {test for target in targets for test in target.tests}
+    ran: dict[str, frozenset[tuple[str, str]]] = {}
+    for coverage in islice(_maps(settings, kept, problems), MAPS):
+        if wanted <= ran.keys():
+            break
+        found = executed(Spectrum(green=coverage), wanted - ran.keys())
+        if found is None:
+            continue
+        for test, bit in found.bits.items():
+            functions = (item.function for item in found.elements if item.failing & bit)
+            # A commit is known by the outermost function that it changed.
+            ran[test] = frozenset((function.file, function.name.partition(".<locals>.")[0]) for function in functions)
+    return [
+        replace(target, executed=frozenset().union(*(ran[test] for test in target.tests)))
+        if ran.keys() >= set(target.tests)
+        else target
+        for target in targets
+    ]
+
+
+def _maps(settings: Settings, kept: Sequence[Kept], problems: dict[str, None]) -> Iterator[CoverageMap]:
+    for item in reversed(kept):
+        with suppress(StoreError):
+            coverage = read_map(item.folder)
+            if coverage is not None:
+                yield coverage
+    yield from _past(settings, problems, None)
 
 
 def maps_of(done: TestRun, project: Path) -> tuple[CoverageMap | None, CoverageMap | None]:
@@ -176,6 +227,46 @@ def neighbours(failing: Collection[str], attempts: Sequence[Attempt], seconds: f
     return [attempt.nodeid for attempt in attempts if attempt.nodeid in chosen]
 
 
+def base_commit(asked: Asked) -> str:
+    """Return the commit to record a green map at: the newest green one, else where the branch began, "" for none."""
+    git = asked.red.run.context.git
+    places = {commit: number for number, commit in enumerate(asked.line or ())}
+    green = [item.run.context.git for item in green_before(asked.kept, asked.red)]
+    known = [one.commit for one in green if one.commit in places and not one.dirty]
+    known = [commit for commit in known if commit != git.commit or git.dirty]
+    if known:
+        return min(known, key=lambda commit: places[commit])
+    reading = Git(("-C", str(asked.settings.rootdir)), git_environment())
+    for name in (f"origin/{git.base}", git.base) if git.base else ():
+        try:
+            base = reading.run("merge-base", git.commit, name).strip()
+        except (GitError, HistoryError):
+            continue
+        if base != git.commit:
+            return base
+    return git.commit if git.dirty else ""
+
+
+def recorded_at(
+    asked: Asked, base: str, attempts: Sequence[Attempt], failing: Collection[str], budget: Budget
+) -> CoverageMap | None:
+    """Return the map of a run at an earlier commit, kept beside the red run; None where it knows none of the failing tests."""
+    limit = SHARE * budget.left
+    chosen = neighbours(failing, attempts, limit)
+    try:
+        with worktree_of(asked.settings, base, budget, dirty=False) as tree:
+            done = budget.tests(tree, chosen, limit, f"recording coverage at {base[:8]}")
+            coverage = maps_of(done, tree.project)[0] if done is not None else None
+    except ExecuteError as error:
+        budget.problems.setdefault(f"no coverage was recorded at {base[:8]}: {error}")
+        return None
+    if coverage is None or not set(coverage.tests).intersection(failing):
+        return None
+    coverage = replace(coverage, commit=base, run="", source="recorded")
+    write_map(asked.red.folder, coverage, BASE_FILE)
+    return coverage
+
+
 # -- what changed since --------------------------------------------------------------------------------------------------
 
 
@@ -191,12 +282,13 @@ def sources_of(root: Path, coverage: CoverageMap) -> dict[str, bytes]:
 
 
 def changes_since(
-    coverage: CoverageMap, root: Path, git: Git | None, commit: str, prefix: str, *, dirty: bool
+    coverage: CoverageMap, asked: Asked, root: Path
 ) -> tuple[dict[tuple[str, str], tuple[str, ...]], frozenset[tuple[str, str]]]:
     """Return the functions changed since a map, with the commits that changed them, and those that are gone.
 
-    `root` is the project as it is red, `commit` its commit, `prefix` where the project lies in the repository.
+    `root` is the project as it is red.
     """
+    red = asked.red.run.context.git
     sources = sources_of(root, coverage)
     present: set[tuple[str, str]] = set()
     for name, source in sources.items():
@@ -205,16 +297,17 @@ def changes_since(
         except ValueError:
             continue
     stale = {(coverage.functions[index].file, coverage.functions[index].name) for index in stale_functions(coverage, sources)}
-    by = _commits(git, coverage.commit, commit, prefix) if git is not None and coverage.commit and commit else {}
-    last = ("uncommitted changes",) if dirty else ()
+    by = _commits(asked.settings, coverage.commit, red.commit) if coverage.commit and red.commit else {}
+    last = ("uncommitted changes",) if red.dirty else ()
     changes = {place: by.get(place) or last for place in stale & present}
     for place, commits in by.items():  # what is new is in no map
         changes.setdefault(place, commits)
     return changes, frozenset(stale - present)
 
 
-def _commits(git: Git, old: str, new: str, prefix: str) -> Mapping[tuple[str, str], tuple[str, ...]]:
+def _commits(settings: Settings, old: str, new: str) -> Mapping[tuple[str, str], tuple[str, ...]]:
+    git = Git(("-C", str(settings.rootdir)), git_environment())
     try:
-        return changed_by(git, old, new, prefix)
+        return changed_by(git, old, new, git.run("rev-parse", "--show-prefix").strip())
     except (GitError, HistoryError):
         return {}

@@ -1,22 +1,30 @@
-"""Tests run again for a diagnosis, within its budget: alone, after others, and after ever fewer of them."""
+"""Tests run again for a diagnosis, within its budget and a worktree: alone, after others, and after ever fewer of them."""
 
 from __future__ import annotations
 
+import sys
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from threading import Timer
 from typing import TYPE_CHECKING
+
+import click
 
 from pytest_tracetriage.collect.runs import before
 from pytest_tracetriage.diagnose.rerun import AFTER_POLLUTER, IN_CONTEXT, TIMES, Again, causes_among, ended
-from pytest_tracetriage.execute.claims import ExecuteError
-from pytest_tracetriage.execute.run import run_orders, run_tests
+from pytest_tracetriage.execute.claims import ExecuteError, cache_folder
+from pytest_tracetriage.execute.process import prepare, split_command
+from pytest_tracetriage.execute.run import DEFAULT_COMMAND, run_orders, run_tests
+from pytest_tracetriage.execute.worktree import checkout
 from pytest_tracetriage.model.diagnosis import Reruns
 from pytest_tracetriage.triage.signature import signature_id
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from pytest_tracetriage.collect.runs import Attempt
+    from pytest_tracetriage.config import Settings
     from pytest_tracetriage.diagnose.rerun import Search, Subject, Tests
     from pytest_tracetriage.execute.worktree import Worktree
     from pytest_tracetriage.model.execution import Order, TestRun
@@ -26,6 +34,8 @@ PATIENCE = 20.0
 SLOWER = 10
 LEAST = 1.0
 """Seconds below which nothing is begun any more."""
+UNTOLD = 2.0
+"""Seconds after which a person wants to see how far it is."""
 
 
 @dataclass
@@ -106,6 +116,18 @@ class Budget:
         return done
 
 
+@contextmanager
+def worktree_of(settings: Settings, commit: str, budget: Budget, *, dirty: bool) -> Iterator[Worktree]:
+    """Yield a prepared worktree of a commit, "" for the one that is checked out. Raises ExecuteError."""
+    built = bool(settings.prepare)
+    cache, folder = cache_folder(), settings.folder
+    with checkout(settings.rootdir, commit, dirty=dirty, cache=cache, folder=folder, take_ignored=not built) as tree:
+        budget.problems.update(dict.fromkeys(tree.problems))
+        if built:
+            prepare(tree, settings.prepare, timeout=max(1.0, budget.left))
+        yield tree
+
+
 def alone(subjects: Sequence[Subject]) -> list[Tests]:
     """Return the orders that run each test alone, as often as that is done."""
     return [(subject.nodeid,) for subject in subjects for _ in range(TIMES)]
@@ -174,26 +196,30 @@ def in_context(
 def brittle(
     budget: Budget, worktree: Worktree, subjects: Sequence[Subject], earlier: Mapping[str, Tests], seconds: Mapping[str, float]
 ) -> list[Subject]:
-    """Run those that fail alone after tests after which they once passed; find what they need.
+    """Run those that fail alone after others; find what those need that pass there.
 
-    `earlier` are orders in which they passed, up to each of them; those of which one begins another are run as one.
+    `earlier` are tests, or files, to run before each; orders of which one begins another are run as one.
     """
     found = {subject.nodeid: subject for subject in subjects}
     rows = [(found[name], (*tests, name)) for name, tests in earlier.items() if name in found]
     orders = [
         tests for _, tests in rows if not any(len(tests) < len(other) and other[: len(tests)] == tests for _, other in rows)
     ]
-    done = budget.orders(worktree, orders, seconds, "reruns after what ran before them when they passed") if orders else None
+    twice = [order for order in orders for _ in range(IN_CONTEXT)]
+    done = budget.orders(worktree, twice, seconds, "reruns after what they may need") if orders else None
     if done is None:
         return list(subjects)
     causes = []
     for subject, tests in rows:
-        number = next(number for number, order in enumerate(orders) if order[: len(tests)] == tests)
-        seen = ended(subject, [done.orders[number]])
-        if seen.never:
-            causes.append((subject, tests[:-1]))
+        number = IN_CONTEXT * next(number for number, order in enumerate(orders) if order[: len(tests)] == tests)
+        seen = ended(subject, done.orders[number : number + IN_CONTEXT])
+        ran = [execution.nodeid for execution in done.orders[number].executions]
+        others = tuple(name for name in ran[: ran.index(subject.nodeid)] if name != subject.nodeid) if seen.ran else ()
+        if seen.never and others:
+            found[subject.nodeid] = replace(subject, proof=seen, before=len(others))
+            causes.append((subject, others))
         else:
-            found[subject.nodeid] = replace(subject, context=subject.context + seen, before=len(tests) - 1)
+            found[subject.nodeid] = replace(subject, context=subject.context + seen, before=len(others))
     for name, (tests, proof) in _searched(budget, worktree, causes, seconds, failing=False).items():
         found[name] = replace(found[name], setters=tests, proof=proof)
     return list(found.values())
@@ -248,3 +274,59 @@ def _searched(
         if proof.ran and (proof.always if failing else proof.never):
             proven[subject.nodeid] = (tests, proof)
     return proven
+
+
+# -- how far it is --------------------------------------------------------------------------------------------------------
+
+
+def pytest_words(pytest: str | None, settings: Settings) -> tuple[str, ...]:
+    """Return the command that runs a project's tests: given, set, or the usual one. Raises click.BadParameter."""
+    if pytest is None:
+        return settings.pytest or DEFAULT_COMMAND
+    try:
+        return split_command(pytest)
+    except ValueError as error:
+        raise click.BadParameter(f"{pytest!r}: {error}", param_hint="--pytest") from None
+
+
+@contextmanager
+def progress_bar(begins: str, deadline: float) -> Iterator[Callable[[str, int, int], None]]:
+    """Yield what shows a bar once a command takes a while, if somebody watches: what is done now, how much of it, of how much.
+
+    `deadline` is of the monotonic clock.
+    """
+    if not sys.stderr.isatty():
+        yield lambda *_: None
+        return
+    from rich.console import Console  # noqa: PLC0415
+    from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+    columns = (TextColumn("{task.description}"), BarColumn(16), TextColumn("{task.percentage:.0f} % {task.fields[doing]}"))
+    bar = Progress(*columns, console=Console(stderr=True), transient=True)
+    task = bar.add_task(begins, total=None, doing="")
+    begun = "", 0.0
+
+    def told(what: str, done: int, total: int) -> None:
+        nonlocal begun
+        now = time.monotonic()
+        if begun[0] != what:
+            begun = what, now
+        bar.update(task, completed=done, total=total, doing=doing(what, done, total, now - begun[1], deadline - now))
+
+    patience = Timer(UNTOLD, bar.start)
+    patience.daemon = True
+    patience.start()
+    try:
+        yield told
+    finally:
+        patience.cancel()
+        patience.join()
+        bar.stop()
+
+
+def doing(what: str, done: int, total: int, seconds: float, left: float) -> str:
+    """Return `reruns 40/64, 1:48 left`: as the first took `seconds`, at most what is `left` of the budget."""
+    longest = max(0.0, left)
+    rest = min(longest, seconds * (total - done) / done) if done else longest
+    minutes, rest_seconds = divmod(round(rest), 60)
+    return f"{what} {done}/{total}, {'' if done else 'at most '}{minutes}:{rest_seconds:02d} left"

@@ -1,50 +1,69 @@
-"""What kept runs know of a cluster: how often it failed, when it was last green, what was installed then."""
+"""What runs know of a cluster, those that are kept and what was run again: how often it fails, after what, on what."""
 
 from __future__ import annotations
 
-from contextlib import suppress
-from dataclasses import dataclass
-from itertools import islice
+from dataclasses import dataclass, field
+from dataclasses import replace as with_
 from typing import TYPE_CHECKING
 
 from msgspec.structs import replace
 
 from pytest_tracetriage.collect.condense import failed_traces, tests_of
+from pytest_tracetriage.collect.runs import attempts_of, before
 from pytest_tracetriage.commands.project import find_cluster, only
 from pytest_tracetriage.diagnose.culprit import Target, places_of
-from pytest_tracetriage.diagnose.drift import Installed, drift, normal
-from pytest_tracetriage.store.coverage import read_map
-from pytest_tracetriage.store.runs import StoreError
+from pytest_tracetriage.diagnose.drift import differences, drift, read_installed
+from pytest_tracetriage.diagnose.rerun import Recorded, Subject, ended, left_behind, verdict
+from pytest_tracetriage.execute.worktree import head
+from pytest_tracetriage.model.analysis import Suspect
+from pytest_tracetriage.model.execution import Order
+from pytest_tracetriage.store.runs import host
 from pytest_tracetriage.triage.signature import signature_id
-from pytest_tracetriage.triage.spectrum import Spectrum, executed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
+    from pytest_tracetriage.collect.runs import Attempt
     from pytest_tracetriage.commands.kept import Kept
-    from pytest_tracetriage.model.analysis import Cluster
+    from pytest_tracetriage.model.analysis import Analysis, Cluster
     from pytest_tracetriage.model.diagnosis import Drift
-    from pytest_tracetriage.model.execution import CoverageMap
+    from pytest_tracetriage.model.execution import Execution
+    from pytest_tracetriage.model.run import Context, Run
     from pytest_tracetriage.model.trace import Failure
 
 EXEMPLARS = 2
 """How many tests stand for a cluster that fails in one way; where it fails in several, one stands for each."""
 STRAYS = ("PytestUnraisableExceptionWarning", "PytestUnhandledThreadExceptionWarning")
 """What pytest reports under whichever test is running when garbage is collected, or a thread of another test dies."""
-MAPS = 5
-"""How many coverage maps are asked for the tests of the clusters."""
 SIGNATURES = 4
 """How many of these are searched."""
+DRIFTED = 3
+"""Differences that become suspects of a cluster."""
+POINTS = 0.5
+"""The score from which a failure points to a dependency."""
+_CHOOSING = (
+    "-k",
+    "-m",
+    "--lf",
+    "--last-failed",
+    "--sw",
+    "--stepwise",
+    "--deselect",
+    "--tracetriage-rerun",
+    "--tracetriage-select",
+)
+_SHUFFLING = frozenset({"pytest-randomly", "pytest-random-order", "pytest-reverse", "pytest-split"})
 _PASSED = frozenset({"passed", "xfailed", "xpassed"})
 
 
 @dataclass(frozen=True)
 class Drifted:
-    """What differs between two runs, and which runs those are, in words."""
+    """What differs between two runs, which runs those are, in words, and whether they are of the same, committed code."""
 
     drift: tuple[Drift, ...]
     evidence: tuple[str, ...]
+    same_code: bool
 
 
 def targets_of(kept: Sequence[Kept], red: Kept, names: Sequence[str], bad: str) -> list[Target]:
@@ -122,40 +141,6 @@ def _stray(failure: Failure) -> bool:
     return any(error.type.rpartition(".")[2] in STRAYS for error in failure.errors)
 
 
-def with_coverage(targets: Sequence[Target], kept: Sequence[Kept], past: Callable[[], Iterable[CoverageMap]]) -> list[Target]:
-    """Return the targets with what their tests executed when they passed, by the newest map that knows them.
-
-    `past` returns maps of the history, and is called where no kept run knows all. A map that cannot be read is passed over.
-    """
-    wanted = {test for target in targets for test in target.tests}
-    ran: dict[str, frozenset[tuple[str, str]]] = {}
-    for coverage in islice(_maps(kept, past), MAPS):
-        if wanted <= ran.keys():
-            break
-        found = executed(Spectrum(green=coverage), wanted - ran.keys())
-        if found is None:
-            continue
-        for test, bit in found.bits.items():
-            functions = (item.function for item in found.elements if item.failing & bit)
-            # A commit is known by the outermost function that it changed.
-            ran[test] = frozenset((function.file, function.name.partition(".<locals>.")[0]) for function in functions)
-    return [
-        replace(target, executed=frozenset().union(*(ran[test] for test in target.tests)))
-        if ran.keys() >= set(target.tests)
-        else target
-        for target in targets
-    ]
-
-
-def _maps(kept: Sequence[Kept], past: Callable[[], Iterable[CoverageMap]]) -> Iterator[CoverageMap]:
-    for item in reversed(kept):
-        with suppress(StoreError):
-            coverage = read_map(item.folder)
-            if coverage is not None:
-                yield coverage
-    yield from past()
-
-
 def _failures(item: Kept) -> dict[str, dict[str, Failure]]:
     """Return the failures of a run's tests, by test and signature."""
     clusters = item.analysis.clusters if item.analysis is not None else ()
@@ -173,11 +158,14 @@ def _passed(tests: Collection[str], outcomes: Mapping[str, str]) -> bool:
     return bool(words) and all(word in _PASSED for word in words)
 
 
-def drift_of(kept: Sequence[Kept], cluster: str, rootdir: Path) -> Drifted | None:
-    """Return what differs between the last run that shows a cluster green and the first red one after it, None for no such."""
-    red: Kept | None = None
-    shown: Cluster | None = None
-    for item in reversed(kept):
+def drift_of(
+    kept: Sequence[Kept], cluster: str, rootdir: Path, red: Kept | None = None, shown: Cluster | None = None
+) -> Drifted | None:
+    """Return what differs between the last run that shows a cluster green and the first red one after it, None for no such.
+
+    `red` is a run that is known to show it, and `shown` the cluster there: only runs before count.
+    """
+    for item in reversed([item for item in kept if red is None or item.run.id < red.run.id]):
         found = item.cluster(cluster)
         if found is not None:
             red, shown = item, found
@@ -197,12 +185,31 @@ def drift_of(kept: Sequence[Kept], cluster: str, rootdir: Path) -> Drifted | Non
         if frame.origin in {"app", "test"}
     }
     files |= {test.partition("::")[0] for test in shown.tests}
-    changed = drift(item.run.context, red.run.context, failures, _contents(rootdir, files), _installed())
+    changed = drift(item.run.context, red.run.context, failures, _contents(rootdir, files), read_installed())
     between = f"last green in run {item.run.id}, first red in {red.run.id}"
     commits = {name.run.context.git.commit for name in (item, red)}
-    if len(commits) == 1 and "" not in commits:
+    same = len(commits) == 1 and "" not in commits
+    if same:
         between += ", both of one commit"
-    return Drifted(changed, (between, *(() if changed else ("Python, platform and packages were the same in both",))))
+    nothing = () if changed else ("Python, platform and packages were the same in both",)
+    return Drifted(changed, (between, *nothing), same and not red.run.context.git.dirty)
+
+
+def with_drift(cluster: Cluster, drifted: Drifted) -> Cluster:
+    """Return a cluster with what drifted among its suspects, ahead of places where the failure points to it."""
+    found = [
+        Suspect(
+            one.name,
+            f"{one.before or 'missing'} -> {one.after or 'missing'}",
+            0,
+            one.score,
+            f"{one.evidence}; {drifted.evidence[0]}",
+            "dependency",
+        )
+        for one in drifted.drift[:DRIFTED]
+    ]
+    ahead = [one for one in found if one.score >= POINTS]
+    return replace(cluster, suspects=(*ahead, *cluster.suspects, *found[len(ahead) :]))
 
 
 def _contents(rootdir: Path, files: set[str]) -> dict[str, bytes]:
@@ -217,21 +224,116 @@ def _contents(rootdir: Path, files: set[str]) -> dict[str, bytes]:
     return found
 
 
-def _installed() -> Installed:
-    """Return which modules packages bring and what they need, as far as they are installed here."""
-    from importlib.metadata import distributions, packages_distributions  # noqa: PLC0415
+def passed_after(
+    kept: Sequence[Kept], red: Kept, tests: Collection[str], attempts: Sequence[Attempt]
+) -> dict[str, tuple[str, ...]]:
+    """Return what ran before tests where they passed in earlier runs of the same commit, if more than in the red run."""
+    found: dict[str, tuple[str, ...]] = {}
+    for item in reversed(kept):
+        same = item.run.id < red.run.id and item.run.context.git.commit == red.run.context.git.commit
+        if not same or set(tests) <= found.keys():
+            continue
+        then = attempts_of(item.folder)
+        for one in then:
+            if one.nodeid in tests and one.nodeid not in found and one.outcome == "passed":
+                earlier = before(one.nodeid, then)
+                if _functions(earlier) - _functions(before(one.nodeid, attempts)):
+                    found[one.nodeid] = earlier
+    return found
 
-    modules = {name: tuple(normal(dist) for dist in dists) for name, dists in packages_distributions().items()}
-    needs: dict[str, frozenset[str]] = {}
-    for dist in distributions():
-        asked = (text.split(";")[0] for text in dist.requires or () if "extra ==" not in text)
-        names = (word for text in asked for word in [normal(_name(text))] if word)
-        needs[normal(dist.metadata["Name"] or "")] = frozenset(names)
-    return Installed(modules, needs)
+
+def in_part(run: Run, attempts: Sequence[Attempt]) -> bool:
+    """Return whether tests ran without those that usually run before them: a part of them, shuffled, or on several workers."""
+    chosen = any("::" in word or word.startswith(_CHOOSING) for word in run.args)
+    return chosen or bool(_SHUFFLING & run.context.packages.keys()) or len({attempt.process for attempt in attempts}) > 1
 
 
-def _name(requirement: str) -> str:
-    for number, character in enumerate(requirement):
-        if not (character.isalnum() or character in "-_."):
-            return requirement[:number]
-    return requirement
+def _functions(tests: Sequence[str]) -> set[str]:
+    """Return the test functions of node ids: parameters may hold the time of day, or an address."""
+    return {test.partition("[")[0] for test in tests}
+
+
+# -- what reruns say ------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Reran:
+    """What became of a run's tests when they were run again, and by what they had failed there (`failures`, by test)."""
+
+    subjects: list[Subject] = field(default_factory=list)
+    together: Order | None = None
+    """Of the failing tests when all of them were run again in one process."""
+    uncollected: tuple[Execution, ...] = ()
+    """Files that could not be collected again."""
+    here: Context | None = None
+    failures: dict[str, Failure] = field(default_factory=dict)
+
+    def of(self, cluster: Cluster) -> list[Subject]:
+        """Return the tests of a cluster as they were run again with all other failing tests, files as they were collected."""
+        if self.together is None:
+            return []
+        again = Order((*self.together.executions, *self.uncollected))
+        ran = {execution.nodeid for execution in again.executions}
+        signatures = frozenset(signature.id for signature in cluster.signatures)
+        subjects = (Subject(test, cluster.id, signatures) for test in cluster.tests if test in ran)
+        return [with_(subject, context=ended(subject, [again])) for subject in subjects]
+
+
+def with_status(analysis: Analysis, red: Kept, rootdir: Path, reran: Reran, attempts: Sequence[Attempt]) -> tuple[Cluster, ...]:
+    """Return the clusters of a run with their status, by what became of their tests, else as an earlier diagnosis left it."""
+    if reran.together is None:
+        return _as_before(analysis, red)
+    workers = {attempt.process for attempt in attempts} - {"main"}
+    of = {attempt.nodeid: attempt for attempt in attempts}
+    elsewhere = differences(red.run.context, reran.here) if reran.here is not None else ()
+    changed = _written_since(red.run, rootdir, reran.failures)
+    timed_out = frozenset(attempt.nodeid for attempt in attempts if attempt.outcome == "timeout")
+    found = []
+    for cluster in analysis.clusters:
+        own = [subject for subject in reran.subjects if subject.nodeid in cluster.tests]
+        again = reran.of(cluster)
+        first = (own or again)[:1]
+        worker = of[first[0].nodeid].process if len(workers) > 1 and first and first[0].nodeid in of else ""
+        recorded = Recorded(elsewhere, changed, worker, reran.failures, timed_out)
+        told = verdict(cluster, own or again[:2], recorded) if own or again else None
+        if told is None or cluster.seen == "fixed":
+            found.append(cluster)
+            continue
+        words = told.words
+        passed = sum(subject.context.never for subject in again)
+        if told.status == "real" and passed:
+            words = f"{words}; {passed} of its {len(cluster.tests)} tests pass when run again"
+        suspects = (*left_behind(own), *cluster.suspects) if told.status == "order-dependent" else cluster.suspects
+        found.append(replace(cluster, status=told.status, status_evidence=words, suspects=suspects))
+    return tuple(found)
+
+
+def _written_since(run: Run, rootdir: Path, failures: Mapping[str, Failure]) -> tuple[str, ...]:
+    """Return the files of tests and tracebacks that were written after the run, where it ran here and they lie as they lay."""
+    if run.host != host():
+        return ()
+    if run.context.git.commit and head(rootdir) != run.context.git.commit:
+        return ()
+    names = {test.partition("::")[0] for test in failures}
+    frames = (frame for failure in failures.values() for error in failure.errors for frame in error.frames)
+    names |= {frame.file for frame in frames if frame.origin in {"app", "test"}}
+    found = []
+    for name in sorted(names):
+        try:
+            if (rootdir / name).stat().st_mtime > run.started:
+                found.append(name)
+        except OSError:
+            found.append(name)
+    return tuple(found)
+
+
+def _as_before(analysis: Analysis, red: Kept) -> tuple[Cluster, ...]:
+    """Return the clusters with what an earlier diagnosis of the run found out by running the same tests again."""
+    earlier = {cluster.id: cluster for cluster in (red.analysis.clusters if red.analysis is not None else ())}
+    found = []
+    for cluster in analysis.clusters:
+        old = earlier.get(cluster.id)
+        if old is not None and old.tests == cluster.tests and cluster.seen != "fixed":
+            cluster = replace(cluster, status=old.status, status_evidence=old.status_evidence)  # noqa: PLW2901
+        found.append(cluster)
+    return tuple(found)

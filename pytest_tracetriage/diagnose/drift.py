@@ -5,10 +5,9 @@ from __future__ import annotations
 import ast
 import os
 import re
-import shutil
-import subprocess
 import sys
 import sysconfig
+from functools import cache
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,11 +15,12 @@ from typing import TYPE_CHECKING, Any
 from msgspec import Struct
 
 from pytest_tracetriage.config import read_pyproject
+from pytest_tracetriage.execute.claims import MARK, ExecuteError, building
+from pytest_tracetriage.execute.process import printable, run_command
 from pytest_tracetriage.model.diagnosis import Drift, DriftKind
-from pytest_tracetriage.store.runs import write_atomically
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from pytest_tracetriage.model.run import Context
     from pytest_tracetriage.model.trace import Failure
@@ -65,6 +65,14 @@ def drift(
             score, why = max(score, LONE), f"the only difference; {why}" if why else "the only difference"
         found.append(Drift(kind, name, old, new, score, why or "nothing points to it"))
     return tuple(sorted(found, key=lambda item: (-item.score, item.kind, item.name))[:TOLD])
+
+
+def differences(there: Context, here: Context) -> tuple[str, ...]:
+    """Return in words how a run's context differs from the one here: `Python 3.12.1 there, 3.11.9 here`."""
+    found = [f"{name} {old or 'none'} there, {new or 'none'} here" for _, name, old, new in _changed(there, here)]
+    if there.ci.provider != here.ci.provider:
+        found.append(f"{there.ci.provider or 'no CI'} there, {here.ci.provider or 'no CI'} here")
+    return tuple(found)
 
 
 def _changed(before: Context, after: Context) -> list[tuple[DriftKind, str, str, str]]:
@@ -148,6 +156,27 @@ def imports(content: bytes) -> frozenset[str]:
     return frozenset(found)
 
 
+@cache
+def read_installed() -> Installed:
+    """Return which modules packages bring and what they need, as far as they are installed here."""
+    from importlib.metadata import distributions, packages_distributions  # noqa: PLC0415
+
+    modules = {name: tuple(normal(dist) for dist in dists) for name, dists in packages_distributions().items()}
+    needs: dict[str, frozenset[str]] = {}
+    for dist in distributions():
+        asked = (text.split(";")[0] for text in dist.requires or () if "extra ==" not in text)
+        names = (word for text in asked for word in [normal(_name(text))] if word)
+        needs[normal(dist.metadata["Name"] or "")] = frozenset(names)
+    return Installed(modules, needs)
+
+
+def _name(requirement: str) -> str:
+    for number, character in enumerate(requirement):
+        if not (character.isalnum() or character in "-_."):
+            return requirement[:number]
+    return requirement
+
+
 def normal(name: str) -> str:
     """Return the name of a package as run.json has it."""
     return re.sub(r"[-_.]+", "-", name).lower()
@@ -157,7 +186,6 @@ INSTALL_LIMIT = 900.0
 """Seconds that an installation may take."""
 GROUPS = ("test", "tests", "testing", "dev")
 """Extras and dependency groups that a project's tests may need."""
-_READY = "ready"
 
 
 class InstallError(Exception):
@@ -177,15 +205,32 @@ def install(project: Path, needs: str, cache: Path, problems: dict[str, None]) -
     name = blake2b(f"{needs}\n{sys.version}\n{sys.prefix}".encode(), digest_size=8).hexdigest()
     folder = cache / "environments" / name
     programs = folder / ("Scripts" if os.name == "nt" else "bin")
-    if (folder / _READY).exists():
-        return programs
-    shutil.rmtree(folder, ignore_errors=True)
-    _call([sys.executable, "-m", "venv", str(folder)], project)
+    try:
+        with building(folder, INSTALL_LIMIT) as needed:
+            if needed:
+                _build(folder, programs, project, asked, files)
+    except ExecuteError as error:
+        raise InstallError(f"dependencies were not installed: {error}") from None
+    return programs
+
+
+def _build(folder: Path, programs: Path, project: Path, asked: Sequence[str], files: Sequence[str]) -> None:
+    def call(*command: str) -> str:
+        environment = {**os.environ, MARK: str(folder)}
+        ended = run_command(command, folder=project, environment=environment, timeout=INSTALL_LIMIT)
+        said = [line for line in ended.output.splitlines() if line.strip()]
+        if ended.timed_out or ended.status:
+            how = f"took longer than {INSTALL_LIMIT:.0f} s" if ended.timed_out else f"status {ended.status}"
+            telling = [line for line in said if line.startswith("ERROR")] or said or [how]
+            raise ExecuteError(printable(telling[-1]))
+        return said[-1] if said else ""
+
+    call(sys.executable, "-m", "venv", str(folder))
     # What is installed here comes after: the tools, and what did not change.
     python = str(programs / ("python.exe" if os.name == "nt" else "python"))
     borrowed = dict.fromkeys(sysconfig.get_paths()[key] for key in ("purelib", "platlib"))
     here = [path for path in sys.path if path and Path(path).is_dir() and "site-packages" in path] or list(borrowed)
-    own = _call([python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"], project).strip()
+    own = call(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
     Path(own, "tracetriage_borrowed.pth").write_text(
         "".join(f"import site; site.addsitedir({path!r})\n" for path in here), encoding="utf-8"
     )
@@ -193,9 +238,7 @@ def install(project: Path, needs: str, cache: Path, problems: dict[str, None]) -
     listed.write_text("".join(f"{text}\n" for text in asked), encoding="utf-8")
     options = ["--disable-pip-version-check", "--no-input", "--quiet"]
     wanted = [part for file in (str(listed), *files) for part in ("-r", file)]
-    _call([python, "-m", "pip", "install", *options, *wanted], project)
-    write_atomically(folder / _READY, b"")
-    return programs
+    call(python, "-m", "pip", "install", *options, *wanted)
 
 
 def _asked(project: Path) -> tuple[list[str], list[str], list[str]]:
@@ -209,16 +252,3 @@ def _asked(project: Path) -> tuple[list[str], list[str], list[str]]:
             asked += [text for text in place.get(group, ()) if isinstance(text, str)]
     unread = [name for name in ("setup.py", "setup.cfg", "Pipfile") if (project / name).is_file() and not asked]
     return list(dict.fromkeys(asked)), files, unread
-
-
-def _call(command: list[str], folder: Path) -> str:
-    try:
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, timeout=INSTALL_LIMIT, check=False, stdin=subprocess.DEVNULL
-        )
-    except (OSError, subprocess.SubprocessError) as error:
-        raise InstallError(f"dependencies were not installed: {error}") from None
-    if done.returncode:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise InstallError(f"dependencies were not installed: {said[-1] if said else f'status {done.returncode}'}")
-    return done.stdout

@@ -78,7 +78,7 @@ def evidence_of(cluster: Cluster, beside: Beside) -> tuple[Cited, ...]:
         rows += [("indifferent", f"{name} does not matter") for name in beside.shared.indifferent]
     for text in dict.fromkeys(f"{step.component or 'an agent'}: {step.evidence}" for step in beside.steps if step.step):
         rows.append(("step", text))
-    for suspect in cluster.suspects[:_SUSPECTS]:
+    for suspect in [one for one in cluster.suspects if one.kind != "dependency"][:_SUSPECTS]:
         rows.append(
             ("suspect", f"{suspect.function} in {suspect.file}:{suspect.line} ({suspect.score:.2f}): {suspect.evidence}")
         )

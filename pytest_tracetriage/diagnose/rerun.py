@@ -17,6 +17,7 @@ import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from pytest_tracetriage.model.analysis import Suspect
 from pytest_tracetriage.model.trace import FAILING
 
 if TYPE_CHECKING:
@@ -89,7 +90,7 @@ class Subject:
     setters: tuple[str, ...] = ()
     """It fails unless these have run."""
     proof: Again = Again()
-    """After the polluters, or the setters, alone."""
+    """After the polluters, or the setters, alone; where no setter is known, after others after which it passes."""
 
 
 @dataclass(frozen=True)
@@ -191,6 +192,9 @@ def _verdict(cluster: Cluster, subject: Subject, recorded: Recorded) -> Verdict 
     if subject.polluters:
         proof = f"{subject.proof.failed} of {subject.proof.ran}"
         return Verdict("order-dependent", f"passes alone; fails after {_named(subject.polluters)} ({proof})")
+    if alone.always and subject.proof.never:
+        after = f"after {subject.before:,} others ({subject.proof.ran} of {subject.proof.ran})"
+        return Verdict("order-dependent", f"{_counts(alone, context)}; passes {after}; no test alone explains it")
     if (alone.ran and alone.always) or (not alone.ran and context.always):
         unlike = _unlike(alone + context)
         if cluster.owner == "infrastructure":
@@ -229,6 +233,17 @@ def _speaks_of_time(failure: Failure) -> str:
         texts += [error.type, error.message[:2000], *(frame.code for frame in error.frames[-2:])]
     found = next((match for text in texts if (match := _TIME.search(text))), None)
     return found[0] if found else ""
+
+
+def left_behind(subjects: Sequence[Subject]) -> list[Suspect]:
+    """Return the tests after which others fail as suspects."""
+    found: dict[str, Suspect] = {}
+    for subject in subjects:
+        for test in subject.polluters:
+            file, _, name = test.partition("[")[0].partition("::")
+            words = f"{subject.nodeid} fails after it, {subject.proof.failed} of {subject.proof.ran} times, and passes alone"
+            found.setdefault(test, Suspect(file, name.replace("::", "."), 0, 1.0, words, "test"))
+    return list(found.values())
 
 
 def _counts(alone: Again, context: Again) -> str:

@@ -1,4 +1,4 @@
-"""Folders in the cache that belong to a living process; what a dead one left is removed by the next.
+"""Folders in the cache that belong to a living process, or are whole; what a dead one left is removed by the next.
 
 Each folder has a lock file beside it that the system gives up when its holder dies. Whoever claims a folder first removes those
 that nobody holds, and ends what still runs in them: every process that was started there carries the folder in its environment.
@@ -27,8 +27,11 @@ if TYPE_CHECKING:
 
 MARK = "TRACETRIAGE_WORKTREE"
 """The environment variable by which processes of a claimed folder are known."""
+READY = "ready"
+"""In a folder that was built to stay, the file that says that it is whole."""
 LOCK_LIMIT = 120.0
 """Seconds to wait for another process that claims or sweeps."""
+_BUILDING = ".building"
 
 
 def cache_folder(environ: Mapping[str, str] = os.environ) -> Path:
@@ -59,6 +62,7 @@ def claimed(cache: Path) -> Iterator[Path]:
             _make_private(base)
             with locked(base / ".claiming", LOCK_LIMIT):
                 sweep(base)
+                sweep_unfinished(cache / "environments")
                 folder = base / secrets.token_hex(4)
                 lock = folder.with_suffix(".lock")
                 held.enter_context(locked(lock, 0))
@@ -75,6 +79,16 @@ def claimed(cache: Path) -> Iterator[Path]:
             remove(folder)
 
 
+def tidy(cache: Path) -> None:
+    """Remove what dead processes left in a cache, where nobody else does so at the moment, or may."""
+    base = cache / "worktrees"
+    with suppress(HistoryError, OSError):
+        if base.is_dir():
+            with locked(base / ".claiming", 0):
+                sweep(base)
+        sweep_unfinished(cache / "environments")
+
+
 def sweep(base: Path) -> None:
     """Remove the folders in `base` whose owners are dead. The caller holds the lock for claiming."""
     for folder in [path for path in base.iterdir() if path.is_dir() and not path.is_symlink()]:
@@ -88,6 +102,44 @@ def sweep(base: Path) -> None:
     for lock in base.glob("*.lock"):
         if not lock.with_suffix("").exists():
             lock.unlink(missing_ok=True)
+
+
+@contextmanager
+def building(folder: Path, seconds: float) -> Iterator[bool]:
+    """Build a folder of the cache that stays: yield whether that is to be done, into nothing, by processes that have its mark.
+
+    One at a time builds in a cache, and others wait for `seconds`. Where the block fails, nothing stays. Raises ExecuteError.
+    """
+    try:
+        _make_private(folder.parent)
+        with locked(folder.parent / _BUILDING, seconds):
+            if (folder / READY).exists():
+                yield False
+                return
+            _remove_unfinished(folder.parent)
+            try:
+                yield True
+                (folder / READY).touch()
+            except BaseException:
+                remove(folder)
+                raise
+    except HistoryError as error:
+        raise ExecuteError(str(error)) from None
+    except OSError as error:
+        raise ExecuteError(f"{error.filename or folder}: cannot be built: {error.strerror}") from None
+
+
+def sweep_unfinished(base: Path) -> None:
+    """Remove what a dead process left half built in `base`, and what still runs for it."""
+    if base.is_dir():
+        with suppress(HistoryError), locked(base / _BUILDING, 0):  # else somebody builds, and has swept
+            _remove_unfinished(base)
+
+
+def _remove_unfinished(base: Path) -> None:
+    for folder in base.iterdir():
+        if folder.is_dir() and not folder.is_symlink() and not (folder / READY).exists():
+            remove(folder)
 
 
 def remove(folder: Path) -> None:

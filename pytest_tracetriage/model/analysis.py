@@ -11,17 +11,22 @@ ANALYSIS_SCHEMA = "tracetriage.analysis/1"
 Owner = Literal["product", "test", "agent", "infrastructure"]
 Seen = Literal["first-run", "new", "known", "fixed"]
 Status = Literal["", "real", "flaky", "infrastructure", "order-dependent", "time-dependent", "environment"]
+SuspectKind = Literal["place", "test", "dependency"]
 Course = Literal["", "grown", "back", "on and off"]
 
 
 class Suspect(Struct, frozen=True):
-    """A place held responsible. `score` lies in [0, 1]; `evidence` says why in words."""
+    """A place, test or dependency held responsible. `score` lies in [0, 1]; `evidence` says why in words.
+
+    Of a dependency (Python and the platform are such too) `file` is its name, and `function` how it changed: `2.0 -> 2.1`.
+    """
 
     file: str
     function: str
     line: int
     score: float
     evidence: str
+    kind: SuspectKind = "place"
 
 
 class Signature(Struct, frozen=True):

@@ -47,8 +47,11 @@ def _cause(found: Diagnosis, cluster: Cluster, name: str, width: int) -> list[Li
     count = f"  {plural(cluster.count, unit(cluster.tests))}" + (f", {state}" if (state := state_of(cluster)) else "")
     room = max(20, width - len(indent) - len(count))
     lines.append(((indent, ""), (shorten(printable(cluster.name), room), "bold"), (count, "")))
+    last = ""
     for index, suspect in enumerate(cluster.suspects[:SUSPECTS]):
-        lines.append(_field(indent, "" if index else "where", _suspect(suspect), width))
+        name = "drift" if suspect.kind == "dependency" else "where"
+        lines.append(_field(indent, "" if index and suspect.kind == last else name, _suspect(suspect), width))
+        last = suspect.kind
         if not index:
             lines.append(_field(indent, "", suspect.evidence, width))
     for index, text in enumerate(text for one in found.shared if one.cluster == cluster.id for text in shared_texts(one)[:3]):

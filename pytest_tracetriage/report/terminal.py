@@ -84,6 +84,7 @@ def body(
     for first in causes(analysis)[:1]:
         name = names[first.id]
         hints = [f"again: {command} --tracetriage-rerun={name}", f"more: tracetriage show {name}"]
+        hints.append("where and since when: tracetriage diagnose")
         lines += [((text, "bold"),) for text in _wrap(hints, width)]
     return lines
 
@@ -178,6 +179,8 @@ def place_of(cluster: Cluster) -> str:
     """Return `shop/cart.py:88`: the first suspect, else where the exemplar was raised."""
     if cluster.suspects:
         suspect = cluster.suspects[0]
+        if suspect.kind == "dependency":
+            return f"{suspect.file} {suspect.function}"
         return f"{suspect.file}:{suspect.line}" if suspect.line else suspect.file
     if cluster.exemplar is not None:
         for error in cluster.exemplar.failure.errors:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -359,6 +360,37 @@ def test_what_a_brittle_test_needs_is_named(tmp_path, diagnosed):
     assert cluster["status_evidence"] == "fails 4 of 4 alone and in context; passes after test_state.py::test_setter (5 of 5)"
 
 
+def test_what_a_brittle_test_needs_is_named_without_an_earlier_green_run(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", {"test_state.py": BRITTLE, "test_z.py": "def test_z():\n    pass\n"})
+    assert record(tree.root, "test_state.py::test_brittle", "test_z.py") == 1
+    cluster = only(diagnosed(tree.root))
+    assert cluster["status"] == "order-dependent"
+    assert cluster["status_evidence"] == "fails 4 of 4 alone and in context; passes after test_state.py::test_setter (5 of 5)"
+
+
+def test_what_a_brittle_test_needs_is_named_in_another_file(tmp_path, diagnosed):
+    pytest.importorskip("xdist")
+    files = {
+        "state.py": "STATE = []\n",
+        "test_a.py": "import state\n\ndef test_other():\n    pass\n\ndef test_setter():\n    state.STATE.append(1)\n",
+        "test_b.py": "import state\n\ndef test_brittle():\n    assert state.STATE\n",
+        "pytest.ini": INI,
+    }
+    tree = Tree(tmp_path / "shop", files)
+    assert record(tree.root, "-pxdist", "-n2", "--dist=loadfile", "--tracetriage-coverage") == 1
+    cluster = only(diagnosed(tree.root))
+    assert cluster["status_evidence"] == "fails 6 of 6 alone and in context; passes after test_a.py::test_setter (5 of 5)"
+
+
+def test_what_needs_many_others_is_order_dependent_though_none_is_named(tmp_path, diagnosed):
+    body = "STATE = []\n" + "".join(f"def test_{name}():\n    STATE.append(1)\n" for name in "abcdef")
+    tree = Tree(tmp_path / "shop", {"test_state.py": f"{body}def test_brittle():\n    assert len(STATE) > 4\n"})
+    assert record(tree.root, "test_state.py::test_brittle") == 1
+    cluster = only(diagnosed(tree.root))
+    assert cluster["status"] == "order-dependent"
+    assert cluster["status_evidence"].endswith("; passes after 6 others (2 of 2); no test alone explains it")
+
+
 def test_a_run_on_workers_knows_what_ran_before_in_the_same_one(tmp_path, diagnosed):
     pytest.importorskip("xdist")
     tree = Tree(tmp_path / "shop", {"test_state.py": POLLUTED.format(distance=3)})
@@ -419,6 +451,72 @@ def test_the_projects_own_coverage_with_contexts_is_used(tmp_path, diagnosed):
     found = diagnosed(tree.root)
     assert found["coverage"]["source"] == "pytest-cov"
     assert suspect(only(found)) == ("shop/cart.py", "Cart.total")
+
+
+# -- what drifted --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def release(tmp_path, monkeypatch):
+    """Return a function that puts a version of the package `leftpad` where the tests find it, outside of the project."""
+    site = tmp_path / "site"
+    monkeypatch.setenv("PYTHONPATH", str(site))
+
+    def put(version, body):
+        shutil.rmtree(site, ignore_errors=True)
+        folder = site / f"leftpad-{version}.dist-info"
+        folder.mkdir(parents=True)
+        (folder / "METADATA").write_text(f"Metadata-Version: 2.1\nName: leftpad\nVersion: {version}\n", encoding="utf-8")
+        (site / "leftpad.py").write_text(body, encoding="utf-8")
+
+    return put
+
+
+PADDED = "import leftpad\n\ndef test_pad():\n    assert leftpad.pad('7', 3) == '  7'\n"
+LEFT = "def pad(text, width):\n    return text.rjust(width)\n"
+
+
+def test_a_dependency_is_the_suspect_where_it_changed_and_no_code_did(tmp_path, diagnosed, release, tracetriage):
+    tree = Tree(tmp_path / "shop", {"test_pad.py": PADDED})
+    release("1.3.0", LEFT)
+    assert record(tree.root) == 0
+    release("2.0.0", LEFT.replace("rjust", "ljust"))
+    assert record(tree.root) == 1
+    found = diagnosed(tree.root)
+    cluster = only(found)
+    first = cluster["suspects"][0]
+    assert (first["kind"], first["file"], first["function"]) == ("dependency", "leftpad", "1.3.0 -> 2.0.0")
+    assert first["evidence"].startswith("the only difference; test_pad.py, in the traceback, imports it; last green in run ")
+    assert (cluster["status"], cluster["suspects"][1]["kind"]) == ("real", "place")
+    assert found["hypotheses"][0]["text"].startswith("What the tests run on has changed, and no commit did: leftpad 1.3.0")
+    shown = tracetriage("diagnose", "--no-rerun").out
+    assert "drift   leftpad  1.3.0 -> 2.0.0  0.90" in shown
+    assert "where   test_pad.py" in shown
+    assert "- Drift: `leftpad` `1.3.0 -> 2.0.0` 0.90" in tracetriage("diagnose", "--no-rerun", "--format", "markdown").out
+
+
+def test_a_dependency_is_no_suspect_where_the_code_changed_too(tmp_path, diagnosed, release):
+    tree = Tree(tmp_path / "shop", SHOP)
+    release("1.3.0", LEFT)
+    assert record(tree.root, "--tracetriage-coverage") == 0
+    release("2.0.0", LEFT)
+    tree.write({"shop/cart.py": BROKEN})
+    tree.commit("break it")
+    assert record(tree.root) == 1
+    found = diagnosed(tree.root)
+    assert {one["kind"] for one in only(found)["suspects"]} == {"place"}
+    assert not any("no commit did" in one["text"] for one in found["hypotheses"])
+
+
+def test_what_changed_in_no_test_leaves_the_dependency_a_suspect(tmp_path, diagnosed, release):
+    tree = Tree(tmp_path / "shop", {"test_pad.py": PADDED, "notes.md": "one"})
+    release("1.3.0", LEFT)
+    assert record(tree.root, "--tracetriage-coverage") == 0
+    release("2.0.0", LEFT.replace("rjust", "ljust"))
+    tree.write({"notes.md": "two"})
+    tree.commit("only words")
+    assert record(tree.root) == 1
+    assert only(diagnosed(tree.root))["suspects"][0]["file"] == "leftpad"
 
 
 # -- what cannot be done -------------------------------------------------------------------------------------------------

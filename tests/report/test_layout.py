@@ -49,15 +49,17 @@ def test_a_block_answers_which_how_many_where_and_whose():
     assert lines[1].rstrip().endswith("2 tests  new")
     for words in ("shop/cart.py:88", "owner @carts", "tests/test_cart.py::test_total[summer]"):
         assert words in text
-    assert lines[-1] == "again: pytest --tracetriage-rerun=KT7Q2 · more: tracetriage show KT7Q2"
+    assert lines[-2] == "again: pytest --tracetriage-rerun=KT7Q2 · more: tracetriage show KT7Q2"
+    assert lines[-1] == "where and since when: tracetriage diagnose"
 
 
-@pytest.mark.parametrize("width", [50, 60, 80])
+@pytest.mark.parametrize("width", [50, 60, 80, 120])
 def test_the_last_line_fits_the_terminal(width):
     lines = text_of(terminal.body(analysis(CLUSTER), width)).splitlines()
     hints = lines[next(n for n, line in enumerate(lines) if line.startswith("again:")) :]
     assert all(len(line) <= width for line in hints)
-    assert " · ".join(hints) == "again: pytest --tracetriage-rerun=KT7Q2 · more: tracetriage show KT7Q2"
+    next_steps = ["again: pytest --tracetriage-rerun=KT7Q2", "more: tracetriage show KT7Q2"]
+    assert " · ".join(hints) == " · ".join([*next_steps, "where and since when: tracetriage diagnose"])
 
 
 def test_what_was_interrupted_is_not_listed_as_a_cause():
