@@ -44,6 +44,8 @@ _SPOILERS: tuple[tuple[str, Any, str], ...] = (
     ("looponfail", False, "--looponfail"),
 )
 """Where an option lies in pytest's options, what it is when it is off, and what people call it."""
+_MEASURING: tuple[tuple[str, Any, str], ...] = (("cov_source", [], "--cov"),)
+"""Where coverage is recorded: pytest-cov would lose what forked children run, and measures a part of the project only."""
 _CHOOSING = (("keyword", "", "-k"), ("markexpr", "", "-m"))
 _RERUNNING = ("rerunfailures", "pytest_rerunfailures", "flaky", "flaky.flaky_pytest_plugin", "pytest-retry", "pytest_retry")
 _SHUFFLING = ("randomly", "pytest_randomly", "random_order", "random_order.plugin", "pytest_reverse")
@@ -136,7 +138,11 @@ class Inside:
 
     def _neutralise(self, options: argparse.Namespace) -> None:
         again = self.again
-        for name, off, called in (*_SPOILERS, *(_CHOOSING if again.selected else ())):
+        more = (
+            *(_CHOOSING if again.selected else ()),
+            *(_MEASURING if getattr(options, "tracetriage_coverage", False) else ()),
+        )
+        for name, off, called in (*_SPOILERS, *more):
             if hasattr(options, name) and getattr(options, name) != off:
                 if getattr(options, name):
                     self._neutralised[called] = None

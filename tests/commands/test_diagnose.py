@@ -182,16 +182,6 @@ def test_without_git_an_earlier_run_has_the_map(tmp_path, diagnosed):
     assert (cluster["status"], suspect(cluster)) == ("real", ("shop/cart.py", "Cart.total"))
 
 
-def test_a_source_layout_is_diagnosed_in_the_worktree(tmp_path, diagnosed):
-    files = {name.replace("shop/", "src/shop/"): text for name, text in SHOP.items()}
-    tree = Tree(tmp_path / "shop", files | {"pytest.ini": "[pytest]\npythonpath = src\n"})
-    record(tree.root, "--tracetriage-coverage")
-    tree.write({"src/shop/cart.py": BROKEN})
-    record(tree.root)
-    cluster = only(diagnosed(tree.root))
-    assert (cluster["status"], suspect(cluster)) == ("real", ("src/shop/cart.py", "Cart.total"))
-
-
 def test_a_run_of_another_commit_is_diagnosed_there(tmp_path, diagnosed):
     tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN})
     record(tree.root)
@@ -431,14 +421,27 @@ def test_what_spoils_a_rerun_is_left_out_and_told(tmp_path, diagnosed):
     assert found["reruns"]["neutralised"] == ["-x/--maxfail"]
 
 
-def test_with_pytest_cov_active_the_project_is_diagnosed_nevertheless(tmp_path, diagnosed):
-    pytest.importorskip("pytest_cov")
-    addopts = f"{INI}addopts = -p pytest_cov --cov=shop --cov-report=\n"
-    tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN, "pytest.ini": addopts}, plain=True)
+@pytest.mark.parametrize(
+    "options",
+    [
+        "-p pytest_cov --cov=shop --cov-report=",
+        "-p pytest_cov --cov --cov-fail-under=99",
+        "-p xdist -n 2",
+        "-p xdist -p pytest_cov -n 2 --cov=shop --cov-report=",
+        "-p xdist -n 2 --dist=loadscope",
+    ],
+)
+def test_the_red_tree_is_recorded_whatever_the_projects_own_options_are(tmp_path, diagnosed, options):
+    for name in ("pytest_cov", "xdist"):
+        pytest.importorskip(name)
+    files = SHOP | {"shop/cart.py": BROKEN, "pytest.ini": f"{INI}addopts = {options}\n"}
+    tree = Tree(tmp_path / "shop", files, plain=True)
     record(tree.root)
     (tree.root / ".coverage").unlink(missing_ok=True)
-    cluster = only(diagnosed(tree.root))
-    assert cluster["status"] == "real"
+    found = diagnosed(tree.root)
+    assert (only(found)["status"], told(found)) == ("real", [])
+    assert (found["coverage"]["source"], found["coverage"]["failing"]) == ("red run", 3)
+    assert suspect(only(found)) == ("shop/cart.py", "Cart.total")
 
 
 def test_the_projects_own_coverage_with_contexts_is_used(tmp_path, diagnosed):

@@ -6,6 +6,8 @@ import hashlib
 import os
 import stat
 import subprocess
+import sys
+import sysconfig
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -107,3 +109,18 @@ def marked(cache: Path) -> list[int]:
             if needle in raw:
                 found.append(int(name))
     return found
+
+
+def virtual_python(folder: Path) -> Path:
+    """Make an environment of the user's that has pytest and TraceTriage; return its Python."""
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    packages = subprocess.run(
+        [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
+        check=True,
+        capture_output=True,
+        encoding="utf-8",
+    ).stdout.strip()
+    here = Path(__file__).parents[2]
+    Path(packages, "shared.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{here}\n", encoding="utf-8")
+    return python

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import textwrap
 from pathlib import Path
 
 import pytest
-from execute.projects import Tree, again, git, marked, orders, worktree
+from execute.projects import Tree, again, git, marked, orders, virtual_python, worktree
 
 USES = "from shop.cart import total\ndef test_total(): assert total([2, 3]) == 5\n"
 RIGHT, WRONG = "def total(prices): return sum(prices)\n", "def total(prices): return 0\n"
@@ -55,19 +53,7 @@ def test_modules_come_from_the_worktree(tmp_path, cache, layout, kept, monkeypat
 
 @pytest.fixture(scope="module")
 def virtual(tmp_path_factory):
-    """An environment of the user's that has pytest and TraceTriage."""
-    folder = tmp_path_factory.mktemp("virtual")
-    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
-    python = folder / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    packages = subprocess.run(
-        [python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])"],
-        check=True,
-        capture_output=True,
-        encoding="utf-8",
-    ).stdout.strip()
-    here = Path(__file__).parents[2]
-    Path(packages, "shared.pth").write_text(f"{sysconfig.get_paths()['purelib']}\n{here}\n", encoding="utf-8")
-    return python
+    return virtual_python(tmp_path_factory.mktemp("virtual"))
 
 
 HATCH = """
