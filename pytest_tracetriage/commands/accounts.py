@@ -20,7 +20,7 @@ from pytest_tracetriage.model.trace import FAILING, Metric, Span, Trace, Use
 from pytest_tracetriage.triage.spending import INSTALL, Account, Calls, Figures, Prices
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pytest_tracetriage.diagnose.correlation import Key, Observed
@@ -138,7 +138,7 @@ class _Test:
 def inputs_of(folders: Iterable[Path], analysis: Analysis) -> Inputs:
     """Return what inputs have to do with the clusters of an analysis of these runs. Raises OSError."""
     from pytest_tracetriage.diagnose.correlation import shared  # noqa: PLC0415 - most ask for accounts only
-    from pytest_tracetriage.diagnose.sequences import MAX_SPANS, prompts_of, wastes  # noqa: PLC0415
+    from pytest_tracetriage.diagnose.sequences import prompts_of, wastes  # noqa: PLC0415
 
     cluster = {test: one.id for one in analysis.clusters if one.seen != "fixed" for test in one.tests}
     tests: dict[str, _Test] = {}
@@ -146,10 +146,7 @@ def inputs_of(folders: Iterable[Path], analysis: Analysis) -> Inputs:
     workers: set[str] = set()
     for number, folder in enumerate(folders):
         named = _read(folder, f"{number}:", tests, workers)
-        if holds_spans(folder):
-            for item in read_spans(folder):
-                if isinstance(item, Span) and len(spans[f"{number}:{item.trace}"]) < 2 * MAX_SPANS:
-                    spans[f"{number}:{item.trace}"].append(item)
+        _take_spans(folder, f"{number}:", spans)
         for use in named:
             for nodeid in use.tests:
                 if nodeid in tests:
@@ -157,14 +154,48 @@ def inputs_of(folders: Iterable[Path], analysis: Analysis) -> Inputs:
     texts: dict[str, str] = {}
     observed = list(_observed(tests, cluster, spans, texts, several=len(workers) > 1))
     found = shared(observed)
-    prices = Prices() if any(span.usage is not None for row in spans.values() for span in row) else None
+    broke_at = {f"0:{place.id}": place.step for place in analysis.traces if place.step}
+    return Inputs(found, prompts_of(found, observed, texts), wastes(spans, broke_at, _costs()) if spans else ())
+
+
+def wastes_of(runs: Iterable[tuple[Path, Analysis | None]]) -> tuple[tuple[Waste, ...], int]:
+    """Return the work in these runs that need not have been done, over all of them, and how many have spans. Raises OSError."""
+    from pytest_tracetriage.diagnose.sequences import wastes  # noqa: PLC0415
+
+    spans: dict[str, list[Span]] = defaultdict(list)
+    broke_at: dict[str, str] = {}
+    read = 0
+    for number, (folder, analysis) in enumerate(runs):
+        read += _take_spans(folder, f"{number}:", spans)
+        places = analysis.traces if analysis is not None else ()
+        broke_at |= {f"{number}:{place.id}": place.step for place in places if place.step}
+    return wastes(spans, broke_at, _costs()) if spans else (), read
+
+
+def _take_spans(folder: Path, prefix: str, spans: dict[str, list[Span]]) -> bool:
+    """Take the spans of a run, by trace; return whether it has any."""
+    from pytest_tracetriage.diagnose.sequences import MAX_SPANS  # noqa: PLC0415
+
+    if not holds_spans(folder):
+        return False
+    for item in read_spans(folder):
+        if isinstance(item, Span) and len(spans[f"{prefix}{item.trace}"]) < 2 * MAX_SPANS:
+            spans[f"{prefix}{item.trace}"].append(item)
+    return True
+
+
+def _costs() -> Callable[[Span], float | None]:
+    prices: Prices | None = None
 
     def cost(span: Span) -> float | None:
-        price = prices.cost(span.usage, span.start) if prices is not None and span.usage is not None else None
+        nonlocal prices
+        if span.usage is None:
+            return None
+        prices = prices or Prices()
+        price = prices.cost(span.usage, span.start)
         return None if price is None else float(price)
 
-    broke_at = {f"0:{place.id}": place.step for place in analysis.traces if place.step}
-    return Inputs(found, prompts_of(found, observed, texts), wastes(spans, broke_at, cost) if spans else ())
+    return cost
 
 
 def _observed(

@@ -156,20 +156,26 @@ def remember_maps(history: History, folders: Iterable[Path], condensed: Iterable
 def found_patterns(
     store: History, settings: Settings, branch: str | None = None, days: int = 0, top: int = 0, past: int = PAST
 ) -> Patterns:
-    """Return the patterns and issues of the last `days` (0: as the settings say), judged by the last `past` days."""
+    """Return the patterns and issues of the last `days` (0: as the settings say), judged by the last `past` days.
+
+    Which calls of agents were needless is in no history: it is told of the runs that are kept here.
+    """
     now = time.time()
     days, top = days or settings.pattern_window, top or settings.pattern_top
     past = max(past, days)
     window, least = now - days * DAY, settings.pattern_min_frequency
     trails, costs = store.trails(branch, now - past * DAY), store.costs(branch, window, top)
+    from pytest_tracetriage.commands.accounts import wastes_of  # noqa: PLC0415
     from pytest_tracetriage.diagnose.patterns import patterns  # noqa: PLC0415 - who only opens the history has no use for them
     from pytest_tracetriage.diagnose.sinks import issues, too_little  # noqa: PLC0415
 
     found = patterns(trails, window, least, top)
+    recent = [item for item in kept_runs(settings.folder) if item.run.started >= window]
+    wastes, read = wastes_of((item.folder, item.analysis) for item in recent)
     return Patterns(
         window=Window(days, past, branch or "", costs.runs, least, top),
         patterns=found,
-        issues=issues(costs, found, least, top),
+        issues=issues(costs, found, least, top, (wastes, read)),
         notes=too_little(trails.traces, costs.groups),
         made=now,
     )

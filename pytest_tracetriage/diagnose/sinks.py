@@ -1,4 +1,4 @@
-"""What costs most: tests by money, tokens and time, what is run again, what is slow, and the ways in which things fail."""
+"""What costs most: tests by money, tokens and time, needless calls, what is run again or slow, and the ways things fail."""
 
 from __future__ import annotations
 
@@ -14,14 +14,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from pytest_tracetriage.model.diagnosis import Costs, IssueKind, Pattern
+    from pytest_tracetriage.model.hypotheses import Waste
 
 SLOW = 0.1
 """Seconds below which no test is worth naming."""
 
 
-def issues(costs: Costs, found: Sequence[Pattern], min_frequency: float, top: int) -> tuple[Issue, ...]:
+def issues(
+    costs: Costs,
+    found: Sequence[Pattern],
+    min_frequency: float,
+    top: int,
+    wasted: tuple[Sequence[Waste], int] = ((), 0),
+) -> tuple[Issue, ...]:
     """Return the worst of each kind, ranked, at most `top` of each; of a cost, `top` by each unit. Flaky tests are those found.
 
+    `wasted` are calls that need not have been made, and in how many runs they were looked for.
     What is about a share of attempts or runs is told from 20 of them on, where the share is `min_frequency` or more.
     """
     flaky = [
@@ -30,7 +38,7 @@ def issues(costs: Costs, found: Sequence[Pattern], min_frequency: float, top: in
         for pattern in found
         if pattern.kind == "FLAKY" and pattern.of == "test"
     ]  # fmt: skip
-    sinks = [*_money(costs)[:top], *_tokens(costs)[:top], *_time(costs)[:top]]
+    sinks = [*_money(costs)[:top], *_tokens(costs)[:top], *_needless(*wasted)[:top], *_time(costs)[:top]]
     often = {
         "RETRY_PATTERN": _retries(costs), "FAILURE_MODE": _modes(costs),
     }  # fmt: skip
@@ -86,6 +94,26 @@ def _time(costs: Costs) -> list[Issue]:
                f"{_duration(test.seconds)} in {runs_text(test.runs)}, {_of(test.seconds, costs.seconds)} of all tests' time")
         for test in costs.timed if test.seconds >= SLOW
     ]  # fmt: skip
+
+
+def _needless(wastes: Sequence[Waste], runs: int) -> list[Issue]:
+    """Return needless calls by what they cost in money, else tokens, else time."""
+    rows = []
+    for waste in wastes:
+        took = [
+            (waste.cost or 0.0, "US dollars", f"${waste.cost or 0.0:,.2f}"),
+            (waste.tokens, "tokens", f"{waste.tokens:,} tokens"),
+            (waste.seconds, "seconds", _duration(waste.seconds)),
+        ]
+        known = [one for one in took if one[0]]
+        if not known or (known[0][1] == "seconds" and waste.seconds < SLOW):
+            continue
+        amount, unit, _ = known[0]
+        name = " ".join(part for part in (waste.component, waste.name) if part)
+        calls = f"{waste.times:,} call{'' if waste.times == 1 else 's'} too many"
+        words = f"{calls}, {', '.join(text for _, _, text in known)}; of {runs_text(runs)} kept here"
+        rows.append(_issue("COST_SINK", f"{waste.kind}: {name}", amount, unit, runs, words))
+    return rows
 
 
 def _retries(costs: Costs) -> list[Issue]:

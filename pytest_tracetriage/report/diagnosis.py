@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 SUSPECTS = 3
 ROWS = 3
 """Lines of a hypothesis."""
+WASTES = 5
 SHOWN = 5
 """Commits, and what drifted."""
 _STYLES = {"real": "red", "infrastructure": "magenta", "": "dim"}
@@ -32,7 +33,7 @@ def diagnosis_lines(found: Diagnosis, width: int) -> list[Line]:
     names = short_ids(cluster.id for cluster in found.clusters)
     for cluster in causes(found):
         lines += _cause(found, cluster, names[cluster.id], width)
-    lines += [((shorten(printable(waste_text(waste)), width), ""),) for waste in found.wastes[:3]]
+    lines += _wastes(found.wastes, width)
     lines += [((text, "dim"),) for text in basis(found)]
     return [*lines, *problems(found)]
 
@@ -68,12 +69,24 @@ def _cause(found: Diagnosis, cluster: Cluster, name: str, width: int) -> list[Li
     return lines
 
 
+def _wastes(wastes: Sequence[Waste], width: int) -> list[Line]:
+    """Return the dearest needless calls, one a line, with what they took."""
+    if not wastes:
+        return []
+    lines: list[Line] = [(("calls that need not have been made", "bold"),)]
+    lines += [((shorten(f"  {printable(waste_text(waste))}", width), ""),) for waste in wastes[:WASTES]]
+    if len(wastes) > WASTES:
+        lines.append(((f"  … and {len(wastes) - WASTES} more: tracetriage diagnose --format markdown", "dim"),))
+    return lines
+
+
 def waste_text(waste: Waste) -> str:
     """Return in a line what work need not have been done, and what it took."""
     of = " ".join(part for part in (waste.component, waste.name) if part)
-    text = f"waste: {waste.kind} {of}: {plural(waste.times, 'call')} too many in {plural(waste.traces, 'trace')}"
-    tokens = f", {waste.tokens:,} tokens" if waste.tokens else ""
-    return text + tokens + (f", $ {waste.cost:.4f}" if waste.cost else "")
+    parts = [f"{plural(waste.times, 'call')} too many in {plural(waste.traces, 'trace')}"]
+    parts += [f"${waste.cost:,.4f}"] if waste.cost else []
+    parts += [f"{waste.tokens:,} tokens"] if waste.tokens else []
+    return f"{waste.kind}, {of}: {', '.join([*parts, f'{waste.seconds:,.1f} s'])}"
 
 
 def _suspect(suspect: Suspect) -> str:

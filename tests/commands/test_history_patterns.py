@@ -6,10 +6,12 @@ import json
 import re
 import subprocess
 import sys
+import textwrap
 import time
 
 import pytest
 from commands.recorded import PAY, record
+from diagnose.test_inputs import WASTE
 from store.remembered import cluster, item, open_at
 
 NAMES = {name: f"test_suite.py::test_{name}" for name in "ab"}
@@ -167,3 +169,24 @@ def test_cheap():
 def test_dear():
     call(5000)
 """
+
+
+def test_needless_calls_are_told_with_what_they_cost(empty, tracetriage):
+    (empty / "test_a.py").write_text(textwrap.dedent(WASTE), encoding="utf-8")
+    command = [sys.executable, "-m", "pytest", "-q", "--tracetriage", "-p", "no:cacheprovider"]
+    assert subprocess.run(command, cwd=empty, capture_output=True, check=False).returncode == 1
+    shown = tracetriage("diagnose", "--no-rerun").out
+    lines = shown[shown.index("calls that need not have been made") :].splitlines()
+    assert lines[1].startswith("  cache miss, gpt-4o: 2 calls too many in 1 trace, $0.0102, 4,020 tokens, ")
+    assert {line.split(",")[0].strip() for line in lines[2:5]} == {"after the failure", "repeated call", "retry"}
+    written = tracetriage("diagnose", "--no-rerun", "--format", "markdown").out
+    assert "## Calls that need not have been made" in written
+    assert "cache miss, gpt-4o: 2 calls too many" in written
+
+    assert tracetriage("history", "add").code == 0
+    sinks = [each for each in patterns(tracetriage)["issues"] if each["kind"] == "COST_SINK"]
+    [miss] = [each for each in sinks if each["subject"] == "cache miss: gpt-4o"]
+    assert (miss["unit"], miss["amount"]) == ("US dollars", pytest.approx(0.0102))
+    assert re.fullmatch(r"2 calls too many, \$0\.01, 4,020 tokens, \S+ s; of 1 run kept here", miss["words"])
+    for style in ("terminal", "markdown"):
+        assert "cache miss: gpt-4o" in tracetriage("history", "patterns", "--format", style).out
