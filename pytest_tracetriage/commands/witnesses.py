@@ -192,7 +192,8 @@ def drift_of(
     if same:
         between += ", both of one commit"
     nothing = () if changed else ("Python, platform and packages were the same in both",)
-    return Drifted(changed, (between, *nothing), same and not red.run.context.git.dirty)
+    dirty = item.run.context.git.dirty or red.run.context.git.dirty
+    return Drifted(changed, (between, *nothing), same and not dirty)
 
 
 def with_drift(cluster: Cluster, drifted: Drifted) -> Cluster:
