@@ -51,8 +51,8 @@ def _cause(found: Diagnosis, cluster: Cluster, name: str, width: int) -> list[Li
     last = ""
     for index, suspect in enumerate(cluster.suspects[:SUSPECTS]):
         name = "drift" if suspect.kind == "dependency" else "where"
-        lines.append(_field(indent, "" if index and suspect.kind == last else name, _suspect(suspect), width))
-        last = suspect.kind
+        lines.append(_field(indent, "" if name == last else name, _suspect(suspect), width))
+        last = name
         if not index:
             lines.append(_field(indent, "", suspect.evidence, width))
     for index, text in enumerate(text for one in found.shared if one.cluster == cluster.id for text in shared_texts(one)[:3]):

@@ -161,7 +161,7 @@ def cluster_prompt(cluster: Cluster, name: str, overrides: Path | None = None) -
     """Return the prompt for a cluster. What came from tests stands fenced, and is announced as data."""
     failure = cluster.exemplar.failure if cluster.exemplar else None
     files = dict.fromkeys(
-        [suspect.file for suspect in cluster.suspects]
+        [suspect.file for suspect in cluster.suspects if suspect.kind != "dependency"]
         + [
             frame.file
             for error in (failure.errors if failure else ())
