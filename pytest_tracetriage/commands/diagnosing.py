@@ -13,6 +13,7 @@ from msgspec.structs import replace
 from pytest_tracetriage.collect.condense import failed_traces
 from pytest_tracetriage.collect.runs import attempts_of
 from pytest_tracetriage.commands.accounts import accounts_of, inputs_of
+from pytest_tracetriage.commands.kept import in_part
 from pytest_tracetriage.commands.mapping import (
     BASE_FILE,
     RED_RUN,
@@ -24,13 +25,14 @@ from pytest_tracetriage.commands.mapping import (
     knows_enough,
     maps_of,
     neighbours,
+    of_red_run,
     recorded_at,
     stand_in,
     stored_map,
 )
 from pytest_tracetriage.commands.pipeline import with_notes
 from pytest_tracetriage.commands.rerunning import Budget, alone, brittle, in_context, with_alone, worktree_of
-from pytest_tracetriage.commands.witnesses import Drifted, Reran, drift_of, in_part, passed_after, with_drift, with_status
+from pytest_tracetriage.commands.witnesses import Drifted, Reran, drift_of, passed_after, with_drift, with_status
 from pytest_tracetriage.diagnose.hypotheses import Beside, by_model, by_template, evidence_of
 from pytest_tracetriage.diagnose.rerun import Subject, ended, exemplars
 from pytest_tracetriage.execute.claims import ExecuteError, cache_folder, tidy
@@ -40,7 +42,7 @@ from pytest_tracetriage.llm import Model, ModelError
 from pytest_tracetriage.model.analysis import Analysis
 from pytest_tracetriage.model.diagnosis import Diagnosis, MapUsed
 from pytest_tracetriage.model.trace import FAILING
-from pytest_tracetriage.store.coverage import GREEN_FILE, RED_FILE, read_map, write_map
+from pytest_tracetriage.store.coverage import RED_FILE, read_map, write_map
 from pytest_tracetriage.store.runs import StoreError, read_patterns, read_run
 from pytest_tracetriage.triage.analyze import analyze
 from pytest_tracetriage.triage.signature import signature_id
@@ -127,7 +129,7 @@ def diagnose(case: Case, *, changes: bool, rerun: bool) -> Diagnosis:
         _compare(state, state.green, settings.rootdir)
     state.green = state.green or spare
     if state.green is None:
-        state.green = _of_red_run(case, state)
+        state.green = of_red_run(case.red, state.red, state.budget.problems)
     return _told(case, state, _analysed(case, state), attempts, failing)
 
 
@@ -155,7 +157,7 @@ def _rerun(case: Case, state: _State, attempts: Sequence[Attempt], failing: Sequ
     if state.green is None and state.asked.line is not None and _may_record(case) and (base := base_commit(state.asked)):
         state.green = recorded_at(state.asked, base, attempts, failing, budget)
     if state.green is None:
-        state.green = _of_red_run(case, state)
+        state.green = of_red_run(case.red, state.red, state.budget.problems)
     checked_out = head(settings.rootdir)
     same = not git.commit or git.commit == checked_out
     if git.dirty and not same:
@@ -234,16 +236,6 @@ def _covered(
 def _may_record(case: Case) -> bool:
     """Return whether coverage can be recorded, as far as that is known before: another Python may have it or not."""
     return case.command != DEFAULT_COMMAND or find_spec("coverage") is not None
-
-
-def _of_red_run(case: Case, state: _State) -> CoverageMap | None:
-    """Return what stands for a green map where the red run itself was recorded with coverage."""
-    try:
-        passing = read_map(case.red.folder, GREEN_FILE)
-    except StoreError as error:
-        state.budget.problems.setdefault(str(error))
-        return None
-    return stand_in(passing, state.red) if passing is not None else None
 
 
 def _take_maps(case: Case, state: _State, done: TestRun, tree: Worktree, *, recording: bool) -> None:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from pytest_tracetriage.collect.runs import Attempt
     from pytest_tracetriage.config import Settings
     from pytest_tracetriage.model.analysis import Analysis, Cluster
     from pytest_tracetriage.model.diagnosis import Pattern
@@ -31,6 +32,18 @@ DAY = 86_400
 PAST = 90
 """Days by which it is judged how something fails, however short the window is that is told of."""
 _KEPT = 1000
+_CHOOSING = (
+    "-k",
+    "-m",
+    "--lf",
+    "--last-failed",
+    "--sw",
+    "--stepwise",
+    "--deselect",
+    "--tracetriage-rerun",
+    "--tracetriage-select",
+)
+_SHUFFLING = frozenset({"pytest-randomly", "pytest-random-order", "pytest-reverse", "pytest-split"})
 
 
 # -- runs -----------------------------------------------------------------------------------------------------------------
@@ -86,6 +99,12 @@ def green_before(kept: Sequence[Kept], red: Kept | None) -> list[Kept]:
     """Return the runs before a red one (None: all) in which tests ran and none failed, oldest first."""
     earlier = [item for item in kept if red is None or item.run.id < red.run.id]
     return [item for item in earlier if item.run.totals.passed and not item.run.totals.failures and not item.red]
+
+
+def in_part(run: Run, attempts: Sequence[Attempt]) -> bool:
+    """Return whether tests ran without those that usually run before them: a part of them, shuffled, or on several workers."""
+    chosen = any("::" in word or word.startswith(_CHOOSING) for word in run.args)
+    return chosen or bool(_SHUFFLING & run.context.packages.keys()) or len({attempt.process for attempt in attempts}) > 1
 
 
 # -- the history ----------------------------------------------------------------------------------------------------------

@@ -209,6 +209,16 @@ def stand_in(green: CoverageMap | None, red: CoverageMap | None) -> CoverageMap 
     return replace(merged, elements=kept, source=RED_RUN, commit="", run="")
 
 
+def of_red_run(red: Kept, failed: CoverageMap | None, problems: dict[str, None]) -> CoverageMap | None:
+    """Return what stands for a green map where the red run itself was recorded with coverage, `failed` its failing tests."""
+    try:
+        passing = read_map(red.folder, GREEN_FILE)
+    except StoreError as error:
+        problems.setdefault(str(error))
+        return None
+    return stand_in(passing, failed) if passing is not None else None
+
+
 def neighbours(failing: Collection[str], attempts: Sequence[Attempt], seconds: float) -> list[str] | None:
     """Return the tests to record within so many seconds: all (None), else the failing ones, then those of their files."""
     if START + SLOWER * sum(attempt.seconds for attempt in attempts) <= seconds:

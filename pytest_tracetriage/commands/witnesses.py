@@ -42,18 +42,6 @@ DRIFTED = 3
 """Differences that become suspects of a cluster."""
 POINTS = 0.5
 """The score from which a failure points to a dependency."""
-_CHOOSING = (
-    "-k",
-    "-m",
-    "--lf",
-    "--last-failed",
-    "--sw",
-    "--stepwise",
-    "--deselect",
-    "--tracetriage-rerun",
-    "--tracetriage-select",
-)
-_SHUFFLING = frozenset({"pytest-randomly", "pytest-random-order", "pytest-reverse", "pytest-split"})
 _PASSED = frozenset({"passed", "xfailed", "xpassed"})
 
 
@@ -241,12 +229,6 @@ def passed_after(
                 if _functions(earlier) - _functions(before(one.nodeid, attempts)):
                     found[one.nodeid] = earlier
     return found
-
-
-def in_part(run: Run, attempts: Sequence[Attempt]) -> bool:
-    """Return whether tests ran without those that usually run before them: a part of them, shuffled, or on several workers."""
-    chosen = any("::" in word or word.startswith(_CHOOSING) for word in run.args)
-    return chosen or bool(_SHUFFLING & run.context.packages.keys()) or len({attempt.process for attempt in attempts}) > 1
 
 
 def _functions(tests: Sequence[str]) -> set[str]:
