@@ -325,8 +325,9 @@ def progress_bar(begins: str, deadline: float) -> Iterator[Callable[[str, int, i
 
 
 def doing(what: str, done: int, total: int, seconds: float, left: float) -> str:
-    """Return `reruns 40/64, 1:48 left`: as the first took `seconds`, at most what is `left` of the budget."""
+    """Return `reruns 40/64, 1:48 left`: as the first took `seconds` (0: nobody knows), at most what is `left` of the budget."""
     longest = max(0.0, left)
-    rest = min(longest, seconds * (total - done) / done) if done else longest
+    known = bool(done and seconds)
+    rest = min(longest, seconds * (total - done) / done) if known else longest
     minutes, rest_seconds = divmod(round(rest), 60)
-    return f"{what} {done}/{total}, {'' if done else 'at most '}{minutes}:{rest_seconds:02d} left"
+    return f"{what} {done}/{total}, {'' if known else 'at most '}{minutes}:{rest_seconds:02d} left"

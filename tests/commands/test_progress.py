@@ -22,6 +22,7 @@ COLOUR = re.compile(rb"\x1b\[[0-9;]*(?:3[0-7]|38;|9[0-7])[0-9;]*m")
     ("done", "total", "seconds", "left", "said"),
     [
         (0, 64, 0.0, 600.0, "reruns 0/64, at most 10:00 left"),
+        (40, 64, 0.0, 600.0, "reruns 40/64, at most 10:00 left"),
         (40, 64, 180.0, 600.0, "reruns 40/64, 1:48 left"),
         (1, 64, 60.0, 125.0, "reruns 1/64, 2:05 left"),
         (64, 64, 30.0, 100.0, "reruns 64/64, 0:00 left"),
