@@ -209,7 +209,7 @@ def _result(again: Again, recorded: Path, ended: Ended, words: list[str], sign: 
     scratch = Path(again.notes)
     notes = list(_records([path.read_bytes() for path in sorted(scratch.glob("*.json")) if path.name != "again.json"], Note))
     run = next(iter((recorded / "runs").glob("*")), None)
-    by_process = _executions(run, sign) if run is not None else {}
+    by_process = _executions(run, lambda failure: sign(_as_there(failure, again))) if run is not None else {}
     uncollected = [execution for found in by_process.values() for execution in found if _of_collection(execution)]
     by_process = {name: [one for one in found if not _of_collection(one)] for name, found in by_process.items()}
     if again.fork:
@@ -278,6 +278,16 @@ def _of_collection(execution: Execution) -> bool:
 def _execution(trace: Trace, sign: Callable[[Failure], str]) -> Execution:
     signature = sign(trace.failure) if trace.failure is not None else ""
     return Execution(trace.nodeid, trace.outcome, signature, sum(trace.phases.values()), trace.failure, trace.reason)
+
+
+def _as_there(failure: Failure, again: Again) -> Failure:
+    """Return a failure that names the user's tree where it named the worktree: its text is part of what it is known by."""
+    if not any(again.tree in text for text in (failure.text, *(error.message for error in failure.errors))):
+        return failure
+    errors = tuple(
+        msgspec.structs.replace(error, message=error.message.replace(again.tree, again.original)) for error in failure.errors
+    )
+    return msgspec.structs.replace(failure, errors=errors, text=failure.text.replace(again.tree, again.original))
 
 
 def _ended_in(begun: Start, records: Path) -> Trace:

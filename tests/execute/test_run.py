@@ -11,6 +11,9 @@ from pathlib import Path
 import pytest
 from execute.projects import Tree, again, git, marked, orders, virtual_python, worktree
 
+from pytest_tracetriage.model.trace import Error, Failure, Frame
+from pytest_tracetriage.triage.signature import signature_id
+
 USES = "from shop.cart import total\ndef test_total(): assert total([2, 3]) == 5\n"
 RIGHT, WRONG = "def total(prices): return sum(prices)\n", "def total(prices): return 0\n"
 SRC = {"src/shop/__init__.py": "", "src/shop/cart.py": RIGHT, "tests/test_cart.py": USES, "pyproject.toml": ""}
@@ -242,6 +245,16 @@ def test_a_signature_is_that_of_the_failure(tmp_path, cache):
         assert run.signatures["test_a.py::test_a"] == run.signatures["test_a.py::test_b"] != run.signatures["test_a.py::test_c"]
         assert run.executions[0].failure.errors[0].type == "KeyError"
         assert Path(run.folder, "traces", "main.jsonl").exists()
+
+
+def test_a_message_that_names_the_tree_has_the_signature_that_it_has_there(tmp_path, cache):
+    test = "import os\ndef test_open(): raise FileNotFoundError(os.path.join(os.getcwd(), 'prices.csv'))\n"
+    tree = Tree(tmp_path / "my shop", {"test_it.py": test})
+    frame = Frame("test_it.py", "test_open", 2, "test")
+    there = Failure("call", (Error("FileNotFoundError", str(tree.root / "prices.csv"), (frame,)),))
+    with worktree(tree, cache) as made:
+        (execution,) = again(made).executions
+    assert execution.signature == signature_id(there)
 
 
 def test_a_run_that_takes_too_long_is_ended_with_all_it_started(tmp_path, cache):
