@@ -99,7 +99,7 @@ class Visits:
             return Told(void=str(error))
         if run.timed_out and time.monotonic() >= self._deadline:
             return None  # the budget ended it, not the test
-        return Told({} if run.void else run.outcomes, run.signatures, run.void)
+        return _told(run)
 
     def _run(self, commit: Commit, tests: Sequence[str] | None, seconds: float) -> TestRun:
         worktree = self._at(commit.id)
@@ -216,6 +216,16 @@ class Visits:
                 file.write(msgspec.json.encode(told) + b"\n")
         except OSError as error:
             self.problems[f"{path}: results cannot be kept: {error.strerror}"] = None
+
+
+def _told(run: TestRun) -> Told:
+    """Return what a run says of each test, and of each file that could not be collected."""
+    if run.void:
+        return Told(void=run.void)
+    unread = {one.nodeid: one for one in run.uncollected}
+    outcomes = {**{nodeid: one.outcome for nodeid, one in unread.items()}, **run.outcomes}
+    signatures = {**{nodeid: (one.signature,) for nodeid, one in unread.items() if one.signature}, **run.signatures}
+    return Told(outcomes, signatures)
 
 
 def _files(worktree: Worktree, tests: Sequence[str] | None) -> tuple[str, ...]:

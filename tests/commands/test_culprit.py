@@ -413,3 +413,16 @@ def test_mistakes(merged, tracetriage, arguments, said):
 
 def test_outside_of_a_repository(empty, tracetriage):
     assert "git repository" in tracetriage("culprit", "--good", "HEAD").mistake
+
+
+def test_a_file_that_cannot_be_collected_since(repository, tracetriage):
+    shop = {"pyproject.toml": SETTINGS, "shop/__init__.py": "", "shop/cart.py": CART}
+    test = "from shop.cart import total\n\n\ndef test_total():\n    assert total([1]) == 1\n"
+    repository.commit("begin", {**shop, "test_it.py": test})
+    repository.commit("notes", {"NOTES.md": "more"})
+    repository.commit("rename the total", {"shop/cart.py": CART.replace("def total", "def whole")})
+    repository.commit("more notes", {"NOTES.md": "more and more"})
+    assert repository.record() != 0
+    result = tracetriage("culprit", "--format", "json", "--good", repository.commits["begin"])
+    (found,) = json.loads(result.out)["culprits"]
+    assert (found["finding"], found["subject"]) == ("commit", "rename the total")
