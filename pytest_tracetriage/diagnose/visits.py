@@ -127,14 +127,16 @@ class Visits:
         """Return the worktree, moved to a commit and prepared. Raises ExecuteError."""
         where = self._where
         ignored = not where.prepare
+        if commit != self._ready:
+            self._ready = ""  # whatever fails now leaves a tree that is no commit's
         if self._worktree is None:
             made = checkout(where.project, commit, dirty=False, cache=where.cache, folder=where.folder, take_ignored=ignored)
             self._worktree = self._stack.enter_context(made)
             self._count(checkouts=1)
-        elif self._worktree.commit != commit:
+        elif not self._ready:
             self._count(checkouts=1)
             self._worktree = switch(self._worktree, commit, take_ignored=ignored)
-        if where.prepare and self._ready != commit:
+        if where.prepare and not self._ready:
             prepare(self._worktree, where.prepare, timeout=max(1.0, self._deadline - time.monotonic()))
         self._ready = commit
         return self._worktree
@@ -188,8 +190,8 @@ class Visits:
     def _key(self, commit: Commit, tests: Sequence[str]) -> str:
         where = self._where
         own = self._needs(commit.id) if where.install else ""
-        parts = (commit.tree, str(where.project.relative_to(self._repository.top)), where.environment, own, *where.command)
-        text = "\0".join((*parts, "", *sorted(tests)))
+        parts = (commit.tree, str(where.project.relative_to(self._repository.top)), where.environment, own)
+        text = "\0".join((*parts, *where.command, "", *where.prepare, "", *sorted(tests)))
         return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest()
 
     def _file(self, key: str) -> Path:

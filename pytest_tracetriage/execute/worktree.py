@@ -251,7 +251,6 @@ def _check_out(repository: _Repository, commit: str, root: Path) -> tuple[str, .
     """Make `root` the tree of a commit, submodules included; return what it lacks."""
     if (root / ".git").exists():
         git = _own(root)
-        git.run("reset", "--hard", "--quiet", limit=CHECKOUT_LIMIT)
         git.run("clean", "-ffdxq", limit=CHECKOUT_LIMIT)
     else:
         root.mkdir(parents=True, exist_ok=True)
