@@ -133,8 +133,8 @@ def _copy(source: Path, target: Path, name: str, made: set[str]) -> int:
                 end.chmod(mode | stat.S_IWUSR)
         else:
             return 0
-    except (FileNotFoundError, NotADirectoryError):
-        return 0  # deleted, or replaced by something else
+    except (FileNotFoundError, NotADirectoryError, FileExistsError):
+        return 0  # deleted, or something else is there, or will be
     return 1
 
 

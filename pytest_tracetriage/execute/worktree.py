@@ -274,6 +274,8 @@ def _submodule(repository: _Repository, path: str, commit: str, root: Path) -> l
                 return [f"{path}/{lack}" for lack in _check_out(found, commit, target)]
         except GitError:
             continue
+    shutil.rmtree(target, ignore_errors=True)  # what it was at the commit before
+    target.mkdir(parents=True, exist_ok=True)
     return [f"submodule {path}: commit {commit[:12]} is not on this machine"]
 
 

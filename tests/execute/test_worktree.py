@@ -156,6 +156,23 @@ def test_a_submodule_that_is_not_on_this_machine_is_told(tmp_path, cache):
         assert "is not on this machine" in made.problems[0]
 
 
+def test_a_submodule_that_is_not_on_this_machine_leaves_none_of_another_commit(tmp_path, cache):
+    inner = Tree(tmp_path / "inner", {"inner.py": "1\n"})
+    tree = Tree(tmp_path / "shop", {"a.py": "1\n"})
+    git(tree.root, "submodule", "--quiet", "add", str(inner.root), "inner")
+    first = tree.commit()
+    git(tree.root, "update-index", "--cacheinfo", f"160000,{'1' * 40},inner")
+    git(tree.root, "commit", "--quiet", "-m", "a commit of it that nobody has")
+
+    with worktree(tree, cache, first, dirty=False) as made:
+        assert (made.root / "inner" / "inner.py").exists()
+        made = switch(made, "main")
+        assert "is not on this machine" in made.problems[0]
+        assert list((made.root / "inner").iterdir()) == []
+        assert switch(made, first).problems == ()
+        assert (made.root / "inner" / "inner.py").exists()
+
+
 def test_filters_are_off_and_large_files_come_from_where_git_lfs_keeps_them(tmp_path, cache):
     content = b"large\n" * 100
     oid = hashlib.sha256(content).hexdigest()
@@ -251,6 +268,18 @@ def test_a_repository_without_a_commit(tmp_path, cache):
     git(tree.root, "init", "--quiet")
     with worktree(tree, cache) as made:
         assert (names(made.root), made.commit) == (["a.py"], "")
+
+
+def test_an_ignored_module_below_what_was_a_file_once_is_left_out(tmp_path, cache):
+    tree = Tree(tmp_path / "shop", {"prices": "once a file", "a.py": "", ".gitignore": "made.py\n"})
+    first = git(tree.root, "rev-parse", "HEAD")
+    (tree.root / "prices").unlink()
+    tree.write({"prices/made.py": "", "prices/kept.py": ""})
+    tree.commit()
+    with worktree(tree, cache, dirty=False) as made:
+        assert made.ignored == ("prices/made.py",)
+        made = switch(made, first)
+        assert (made.ignored, (made.root / "prices").read_text()) == ((), "once a file")
 
 
 def test_modules_that_git_ignores_are_taken_over_unless_something_builds_them(tmp_path, cache):
