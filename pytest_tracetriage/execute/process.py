@@ -58,6 +58,8 @@ def run_command(
         try:
             process = _start(command, folder, environment, pipes)
         except (OSError, ValueError) as error:
+            if pipes is not None:
+                _close(pipes.lifeline_read, pipes.lifeline_write, pipes.status_write)
             raise ExecuteError(f"{shlex.join(command)}: cannot be started: {error}") from None
         if pipes is not None:
             _close(pipes.lifeline_read, pipes.status_write)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pytest
 from execute.projects import Tree, again, git, marked, orders, virtual_python, worktree
 
+from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.execute.process import run_command
 from pytest_tracetriage.model.trace import Error, Failure, Frame
 from pytest_tracetriage.triage.signature import signature_id
 
@@ -255,6 +257,14 @@ def test_a_message_that_names_the_tree_has_the_signature_that_it_has_there(tmp_p
     with worktree(tree, cache) as made:
         (execution,) = again(made).executions
     assert execution.signature == signature_id(there)
+
+
+@pytest.mark.linux
+def test_a_command_that_cannot_be_started_leaves_nothing_open(tmp_path):
+    open_now = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ExecuteError, match="cannot be started"):
+        run_command(["true"], folder=tmp_path / "gone", environment={}, timeout=1)
+    assert len(os.listdir("/proc/self/fd")) == open_now
 
 
 def test_a_run_that_takes_too_long_is_ended_with_all_it_started(tmp_path, cache):
