@@ -65,8 +65,8 @@ def claimed(cache: Path) -> Iterator[Path]:
                 sweep_unfinished(cache / "environments")
                 folder = base / secrets.token_hex(4)
                 lock = folder.with_suffix(".lock")
+                held.callback(_unlink, lock)  # after it was given up: Windows removes no file that is open
                 held.enter_context(locked(lock, 0))
-                held.callback(lock.unlink, missing_ok=True)
                 folder.mkdir(mode=0o700)
                 (folder / "owner").write_text(f"pid {os.getpid()} since {time.time():.0f}\n", encoding="utf-8")
         except HistoryError as error:
@@ -98,10 +98,15 @@ def sweep(base: Path) -> None:
                 remove(folder)
         except HistoryError:
             continue
-        lock.unlink(missing_ok=True)
+        _unlink(lock)
     for lock in base.glob("*.lock"):
         if not lock.with_suffix("").exists():
-            lock.unlink(missing_ok=True)
+            _unlink(lock)
+
+
+def _unlink(lock: Path) -> None:
+    with suppress(OSError):  # whoever comes next removes it
+        lock.unlink(missing_ok=True)
 
 
 @contextmanager

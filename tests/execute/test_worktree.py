@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import pytest
 from execute.projects import Tree, folders, git, worktree
@@ -12,6 +14,8 @@ from execute.projects import Tree, folders, git, worktree
 from pytest_tracetriage.execute.claims import ExecuteError, cache_folder
 from pytest_tracetriage.execute.process import prepare
 from pytest_tracetriage.execute.worktree import checkout, head, switch
+from pytest_tracetriage.store.history import HistoryError
+from pytest_tracetriage.store.history.locations import locked
 
 
 def names(root):
@@ -333,6 +337,30 @@ def test_a_folder_that_a_test_made_unwritable_is_removed_too(tmp_path, cache):
         (made.root / "deep" / "er").mkdir(parents=True)
         (made.root / "deep" / "er" / "x").touch()
         (made.root / "deep").chmod(0)
+
+
+def test_where_nobody_can_remove_an_open_file(tmp_path, cache, monkeypatch):
+    """As Windows has it."""
+    unlink = Path.unlink
+
+    def refusing(path, missing_ok=False):
+        try:
+            with locked(path, 0):
+                pass
+        except HistoryError:
+            raise PermissionError(errno.EACCES, "used by another process", str(path)) from None
+        unlink(path, missing_ok)
+
+    tree = Tree(tmp_path / "shop", {"a.py": "1\n"})
+    monkeypatch.setattr(Path, "unlink", refusing)
+    with worktree(tree, cache) as one:
+        (cache / "worktrees" / "left.lock").touch()
+        with locked(cache / "worktrees" / "busy.lock", 0), checkout(tree.root, "", dirty=True, cache=cache) as two:
+            assert one.root.exists()
+            assert two.root.exists()
+            assert not (cache / "worktrees" / "left.lock").exists()
+        with checkout(tree.root, "", dirty=True, cache=cache):
+            assert not (cache / "worktrees" / "busy.lock").exists()
 
 
 def test_the_cache_belongs_to_the_user_alone(tmp_path, cache):
