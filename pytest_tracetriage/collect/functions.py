@@ -41,11 +41,9 @@ def bodies_of(file: str, source: bytes) -> list[Body]:
     """Return the functions of a source file in order of their first lines. Raises ValueError where it is no Python source."""
     try:
         text = importlib.util.decode_source(source)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of escapes and the like: the project's business, and told when it was compiled
-            tree = ast.parse(text)
-    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
-        raise ValueError(f"{file}: {type(error).__name__}: {error}") from None
+        tree = parsed(text)
+    except (SyntaxError, ValueError) as error:
+        raise ValueError(f"{file}: {error}") from None
     written = text.split("\n")
     found: list[Body] = []
     waiting: list[tuple[str, ast.AST]] = [("", tree)]
@@ -58,6 +56,16 @@ def bodies_of(file: str, source: bytes) -> list[Body]:
                 function = Function(file, name, line, end, _digest(written[line - 1 : end]))
                 found.append(Body(function, _lines(_first(inner.body[0]), end) & ~_within(inner)))
     return sorted(found, key=lambda body: (body.function.line, body.function.end, body.function.name))
+
+
+def parsed(source: str | bytes) -> ast.Module:
+    """Return the syntax tree of a source, without a warning. Raises ValueError where it is no Python source."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes and the like: the project's business, and told when it was compiled
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError) as error:
+        raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
 def _defined(node: ast.AST, prefix: str) -> Iterator[tuple[str, _Definition]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
-from pytest_tracetriage.collect.functions import bodies_of
+from pytest_tracetriage.collect.functions import bodies_of, parsed
 from pytest_tracetriage.store.history import HistoryError
 from pytest_tracetriage.store.history.git_plumbing import Git, GitError, git_environment
 
@@ -164,7 +164,7 @@ class Repository:
     def _outlines(self, blobs: Sequence[str]) -> dict[str, Outline | None]:
         found: dict[str, Outline | None] = {}
         try:
-            for blob, content in self._git.blobs(blobs, SIZE_LIMIT):
+            for blob, content in self._git.blobs(self._git.within(blobs, SIZE_LIMIT), SIZE_LIMIT):
                 found[blob] = outline(content)
         except (GitError, HistoryError):
             pass
@@ -191,11 +191,11 @@ class Outline(Struct, frozen=True):
 
 def outline(content: bytes) -> Outline | None:
     """Return the outline of a Python file, None where it cannot be parsed."""
+    functions: dict[str, int] = {}
     try:
-        tree = ast.parse(content)
-        functions: dict[str, int] = {}
+        tree = parsed(content)
         rest = _outlined(tree, "", functions)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+    except (ValueError, RecursionError, MemoryError):
         return None
     plain = (node.name for node in tree.body if isinstance(node, ast.FunctionDef) and not node.decorator_list)
     return Outline(functions, hash(rest), frozenset(plain))
@@ -208,7 +208,8 @@ def _outlined(node: ast.AST, prefix: str, functions: dict[str, int]) -> str:
         if isinstance(child, (ast.FunctionDef, ast.AsyncFunctionDef)):
             if isinstance(child.body[0], ast.Expr) and isinstance(child.body[0].value, ast.Constant):
                 del child.body[0]  # what it says of itself
-            functions[f"{prefix}{child.name}"] = hash(ast.dump(child))
+            name = f"{prefix}{child.name}"
+            functions[name] = hash((functions.get(name), ast.dump(child)))  # a getter and its setter share a name
         elif isinstance(child, ast.ClassDef):
             named = ast.ClassDef(child.name, child.bases, child.keywords, [], child.decorator_list)
             rest.append(ast.dump(named) + _outlined(child, f"{prefix}{child.name}.", functions))
@@ -259,7 +260,7 @@ def changed_by(git: Git, old: str, new: str, prefix: str = "") -> dict[Place, tu
     touched = _touched(text, prefix)
     wanted = dict.fromkeys(blob for _, _, before, after in touched for blob in (before, after) if blob.strip("0"))
     versions: dict[str, dict[str, str]] = {}
-    for blob, content in git.blobs(list(wanted)[:READ_LIMIT], SIZE_LIMIT):
+    for blob, content in git.blobs(git.within(list(wanted)[:READ_LIMIT], SIZE_LIMIT), SIZE_LIMIT):
         versions[blob] = _functions(content)
     first: dict[str, str] = {}
     last: dict[str, str] = {}
@@ -299,6 +300,10 @@ def _touched(text: str, prefix: str) -> list[tuple[str, str, str, str]]:
 
 def _functions(content: bytes) -> dict[str, str]:
     try:
-        return {body.function.name: body.function.digest for body in bodies_of("", content)}
+        bodies = bodies_of("", content)
     except ValueError:
         return {}
+    found: dict[str, str] = {}
+    for body in bodies:  # a getter and its setter share a name
+        found[body.function.name] = found.get(body.function.name, "") + body.function.digest
+    return found

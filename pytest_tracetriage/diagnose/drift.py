@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from msgspec import Struct
 
+from pytest_tracetriage.collect.functions import parsed
 from pytest_tracetriage.config import read_pyproject
 from pytest_tracetriage.execute.claims import MARK, ExecuteError, building
 from pytest_tracetriage.execute.process import printable, run_command
@@ -144,8 +145,8 @@ def _unpointed(kind: DriftKind, name: str, pointed: Mapping[str, tuple[float, st
 def imports(content: bytes) -> frozenset[str]:
     """Return the top-level modules that a Python file imports, anywhere in it; none where it cannot be parsed."""
     try:
-        tree = ast.parse(content)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        tree = parsed(content)
+    except ValueError:
         return frozenset()
     found = set()
     for node in ast.walk(tree):

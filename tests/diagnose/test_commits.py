@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
+import warnings
 
 import pytest
 
-from pytest_tracetriage.diagnose.commits import Repository, UnsearchableError, is_dependency_file, is_prose, outline
+from pytest_tracetriage.diagnose.commits import Repository, UnsearchableError, changed_by, is_dependency_file, is_prose, outline
 from pytest_tracetriage.diagnose.culprit import Target, weights
+from pytest_tracetriage.diagnose.drift import imports
+from pytest_tracetriage.execute.copying import reading
 
 CODE = '''\
 import os
@@ -121,3 +124,48 @@ def test_names_of_files():
         0,
     ]
     assert [is_prose(name) for name in ("docs/a.md", "LICENSE", "CHANGELOG.txt", "requirements.txt", "a.py")] == [1, 1, 1, 0, 0]
+
+
+PROPERTY = """\
+class Cart:
+    @property
+    def total(self):
+        return 1
+
+    @total.setter
+    def total(self, value):
+        self.value = value
+"""
+
+
+@pytest.mark.parametrize("new", [PROPERTY.replace("return 1", "return 9"), PROPERTY.replace("= value", "= -value")])
+def test_a_getter_and_a_setter_are_both_looked_at(repository, new):
+    folder, commit, _ = repository
+    commit({"cart.py": PROPERTY})
+    commit({"cart.py": new})
+    found = Repository(folder)
+    line = found.with_changes(found.line(found.resolve("main~1"), found.resolve("main")))
+    assert line[1].changed[0].functions == ("Cart.total",)
+    git = reading(folder)
+    assert list(changed_by(git, line[0].id, line[1].id)) == [("cart.py", "Cart.total")]
+
+
+def test_what_a_compiler_would_warn_of_is_not_told():
+    source = b"import re\n\n\ndef price(text):\n    return re.match('\\d', text)\n"
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("always")
+        assert outline(source) is not None
+        assert imports(source) == {"re"}
+    assert told == []
+
+
+def test_a_file_too_large_to_look_into_hides_no_other(repository, monkeypatch):
+    folder, commit, _ = repository
+    monkeypatch.setattr("pytest_tracetriage.diagnose.commits.SIZE_LIMIT", 1_000)
+    commit({"a.py": f"TABLE = {list(range(1_000))}\n", "cart.py": CODE.replace("return 1", "return 9")})
+    found = Repository(folder)
+    good, bad = found.resolve("good"), found.resolve("main")
+    large, cart = found.with_changes(found.line(good, bad))[1].changed
+    assert (large.file, large.unread) == ("a.py", True)
+    assert (cart.functions, cart.unread) == (("Cart.total",), False)
+    assert list(changed_by(reading(folder), good, bad)) == [("cart.py", "Cart.total")]

@@ -100,6 +100,12 @@ class Git:
         except OSError:
             raise GitError("git cat-file ended early") from None
 
+    def within(self, blobs: Iterable[str], limit: int) -> list[str]:
+        """Return those of these ids that are blobs here of at most `limit` bytes. Raises as `run` does."""
+        asked = "".join(f"{blob}\n" for blob in blobs).encode()
+        lines = (line.split() for line in self.run("cat-file", "--batch-check", stdin=asked).splitlines())
+        return [words[0] for words in lines if len(words) == 3 and words[1] == "blob" and int(words[2]) <= limit]
+
     @contextmanager
     def _process(self, arguments: tuple[str, ...]) -> Iterator[subprocess.Popen[bytes]]:
         try:
