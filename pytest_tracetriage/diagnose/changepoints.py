@@ -31,6 +31,7 @@ _BEGINS, _ENDS = 1e-4, 1e-3
 """How likely a test becomes flaky, or ceases to be, at any one point: the first is LUCI's prior of a change."""
 _PASSES = 0.005
 """How likely an attempt at a broken test passes."""
+_FAILS_BROKEN, _PASSES_BROKEN = math.log1p(-_PASSES), math.log(_PASSES)
 _FLAT = 1.0 / len(GRID)
 
 
@@ -193,7 +194,11 @@ def _steps(blocks: Sequence[_Block], rates: Rates) -> list[_Step]:
     steps = []
     for block in blocks:
         count = block.count
-        likely = [rate**block.fails * (1 - rate) ** block.passes for rate in grid]
+        logs = [block.fails * math.log(rate) + block.passes * math.log1p(-rate) for rate in grid]
+        down = block.fails * _FAILS_BROKEN + block.passes * _PASSES_BROKEN
+        # Only what is how much likelier counts: of many attempts at one commit, each would be too little for a float.
+        highest = max(down, *logs) if count == 1 else 0.0
+        likely = [math.exp(value - highest) for value in logs]
         if count == 1:
             hold = [likely[0] * (1 - _BEGINS), *[value * (1 - _ENDS) for value in likely[1:]]]
             begins = [0.0, *[value * _BEGINS * _FLAT for value in likely[1:]]]
@@ -210,7 +215,7 @@ def _steps(blocks: Sequence[_Block], rates: Rates) -> list[_Step]:
         rest, later = (1 - breaks) ** (count - 1), (1 - again) ** (count - 1)
         steps.append(_Step(
             first[0] * rest, first[1], first[2], first[3] * later, first[4] * later, first[5], likely, hold, begins, ends,
-            (1 - _PASSES) ** block.fails * _PASSES**block.passes if count == 1 else 0.0,
+            math.exp(down - highest) if count == 1 else 0.0,
         ))  # fmt: skip
     return steps
 

@@ -48,6 +48,14 @@ def test_regimes(text, expected):
     assert kinds(text) == expected
 
 
+@pytest.mark.parametrize(("passes", "fails", "kind"), [(3_000, 3_000, "flaky"), (0, 9_000, "broken"), (20_000, 9_000, "flaky")])
+def test_any_number_of_attempts_at_one_commit(passes, fails, kind):
+    course = [Point(1, 0, first=True), *[Point(1, 0)] * 19, Point(passes, fails), *[Point(1, 0)] * 20]
+    assert [(one.kind, one.start, one.end) for one in segments(course)] == [
+        ("sound", 0, 20), (kind, 20, 21), ("sound", 21, 41),
+    ]  # fmt: skip
+
+
 def test_no_points_are_no_segments():
     assert segments([]) == ()
 
