@@ -44,9 +44,9 @@ def rates(failed: int = 1, passed: int = 0, flaky: Sequence[float] = _SPREAD) ->
     `flaky` faults, one that shows often is then likelier than one that hardly does.
     """
     weighed = [(STEADY, 0.5), *((min(rate, STEADY), 0.5 * rate / sum(flaky)) for rate in flaky)]
-    told = [(rate, weight * rate ** (failed - 1) * (1 - rate) ** passed) for rate, weight in weighed]
-    total = sum(weight for _, weight in told)
-    return tuple((rate, max(weight / total, 1e-300)) for rate, weight in told)
+    logs = [log(weight) + (failed - 1) * log(rate) + passed * log(1 - rate) for rate, weight in weighed]
+    told = [exp(value - max(logs)) for value in logs]
+    return tuple((rate, max(chance / sum(told), 1e-300)) for (rate, _), chance in zip(weighed, told, strict=True))
 
 
 RATES = rates()

@@ -225,3 +225,9 @@ def test_that_it_was_seen_once_does_not_speak_against_a_flaky_fault():
     assert dict(rates(flaky=(0.3,)))[0.3] == pytest.approx(0.5)
     assert dict(rates(2, 0, flaky=(0.3,)))[0.3] < 0.3
     assert dict(rates(1, 1, flaky=(0.3,)))[0.3] > 0.99
+
+
+def test_rates_of_what_ran_very_often():
+    found = dict(rates(30_000, 30_000))
+    assert max(found, key=found.get) == 0.5
+    assert sum(found.values()) == pytest.approx(1)
