@@ -10,6 +10,7 @@ and traits: Bonferroni, over those hypotheses that could be found at all (Tarone
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -92,7 +93,7 @@ def tarone(least: Iterable[float], alpha: float) -> float:
     """Return the level at which each hypothesis is tested: alpha over the number of those that could reach it."""
     ordered = sorted(least)
     for k in range(1, len(ordered) + 1):
-        if sum(1 for p in ordered if p <= alpha / k) <= k:
+        if bisect_right(ordered, alpha / k) <= k:
             return alpha / k
     return alpha
 

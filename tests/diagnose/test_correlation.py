@@ -56,6 +56,29 @@ def test_what_cannot_be_found_costs_nothing():
     assert tarone([], 0.05) == 0.05
 
 
+class Counted(float):
+    """A p-value that counts how often it is compared with another number."""
+
+    asked = 0
+
+    def __lt__(self, other):
+        Counted.asked += 1
+        return float(self) < other
+
+    def __gt__(self, other):
+        Counted.asked += 1
+        return float(self) > other
+
+    def __le__(self, other):
+        Counted.asked += 1
+        return float(self) <= other
+
+
+def test_a_level_for_very_many_hypotheses_costs_no_square_of_them():
+    assert tarone([Counted(1e-9)] * 1_000, 0.05) == 0.05 / 1_000
+    assert Counted.asked < 20 * 1_000
+
+
 # whole suites
 
 
