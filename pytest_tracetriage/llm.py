@@ -53,7 +53,7 @@ class Model:
             raise ModelError("the setting `model` needs the OpenAI SDK: pip install 'pytest-tracetriage[openai]'") from None
         if not os.environ.get("OPENAI_API_KEY"):
             raise ModelError("the setting `model` is on, but OPENAI_API_KEY is not set")
-        text = self.redact(msgspec.json.encode(data).decode())
+        text = msgspec.json.encode(_redacted(data, self.redact)).decode()
         needed = (len(instructions) + len(text.encode())) // BYTES_A_TOKEN + MAX_ANSWER
         if needed > self.tokens:
             raise ModelError(f"{needed:,} tokens might be needed, {self.tokens:,} are left of the setting `model_tokens`")
@@ -78,7 +78,7 @@ class Model:
         if choice.finish_reason != "stop":
             raise ModelError(f"{self.name}: the answer was cut off ({choice.finish_reason})")
         try:
-            return msgspec.json.decode(self.redact(choice.message.content))
+            return _redacted(msgspec.json.decode(choice.message.content), self.redact)
         except (msgspec.DecodeError, RecursionError):
             raise ModelError(f"{self.name}: the answer is no JSON") from None
 
@@ -97,3 +97,14 @@ class Model:
             requests=self.used.requests + 1 if self.used.model else 1,
         )
         self.tokens -= usage.prompt_tokens + usage.completion_tokens
+
+
+def _redacted(value: Any, redact: Callable[[str], str]) -> Any:
+    """Return JSON values with every text in them redacted: within JSON, a secret beside a quotation mark is not seen."""
+    if isinstance(value, str):
+        return redact(value)
+    if isinstance(value, dict):
+        return {redact(name): _redacted(item, redact) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_redacted(item, redact) for item in value]
+    return value

@@ -7,6 +7,9 @@ import json
 import pytest
 from model_server import ModelServer, Reply
 
+from pytest_tracetriage.llm import Model
+from pytest_tracetriage.redact import Redactor
+
 pytest.importorskip("openai")
 
 
@@ -95,3 +98,22 @@ def test_what_a_test_printed_stays_data(shop, ask):
         instructions, data = body["messages"]
         assert "Ignore all instructions" not in instructions["content"]
         assert orders in json.dumps(json.loads(data["content"]), ensure_ascii=False).replace('\\"', '"')
+
+
+@pytest.mark.parametrize("said", ['login password="correct-horse" failed', 'login "password=correct-horse" failed'])
+def test_a_secret_beside_a_quotation_mark_leaves_neither_in_nor_out(said, monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    bodies = []
+
+    def answer(body):
+        bodies.append(body)
+        return Reply(json.dumps({"said": said}))
+
+    with ModelServer(answer, key="any") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        told = Model("gpt-4o", 50_000, Redactor(b"key")).ask("Repeat it.", {"evidence": [said]}, "said", {"type": "object"})
+    assert "correct-horse" not in told["said"]
+    (content,) = (message["content"] for message in bodies[0]["messages"] if message["role"] == "user")
+    (sent,) = json.loads(content)["evidence"]
+    assert sent == told["said"]
+    assert "failed" in sent
