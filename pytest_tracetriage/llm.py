@@ -41,12 +41,16 @@ class Model:
     tokens: int
     redact: Callable[[str], str]
     used: Usage = field(default_factory=lambda: Usage(model=""))
+    silent: str = ""
+    """Why it cannot be reached, once it could not be: nobody waits for it again."""
 
     def ask(self, instructions: str, data: Mapping[str, Any], name: str, schema: Mapping[str, Any]) -> Any:
         """Return an answer as plain JSON values. `schema` is strict: all properties required, no others.
 
         Raises ModelError: no SDK, no key, no budget left, no connection, a refusal, an answer that was cut off or is no JSON.
         """
+        if self.silent:
+            raise ModelError(self.silent)
         try:
             import openai  # noqa: PLC0415 - an extra, and slow to import
         except ImportError:
@@ -69,7 +73,10 @@ class Model:
                 },
             )
         except openai.OpenAIError as error:
-            raise ModelError(f"{self.name}: {type(error).__name__}: {self.redact(str(error))}"[:300]) from None
+            why = f"{self.name}: {type(error).__name__}: {self.redact(str(error))}"[:300]
+            if isinstance(error, openai.APIConnectionError):
+                self.silent = why
+            raise ModelError(why) from None
         self._count(answer.usage)
         choice = answer.choices[0] if answer.choices else None
         if choice is None or choice.message.refusal or not choice.message.content:

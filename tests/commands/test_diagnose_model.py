@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import socket
+import threading
+from contextlib import suppress
 
 import pytest
 from model_server import ModelServer, Reply
 
-from pytest_tracetriage.llm import Model
+from pytest_tracetriage.llm import Model, ModelError
 from pytest_tracetriage.redact import Redactor
 
 pytest.importorskip("openai")
@@ -117,3 +120,30 @@ def test_a_secret_beside_a_quotation_mark_leaves_neither_in_nor_out(said, monkey
     (sent,) = json.loads(content)["evidence"]
     assert sent == told["said"]
     assert "failed" in sent
+
+
+def test_a_model_that_cannot_be_reached_is_not_waited_for_again(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", f"http://127.0.0.1:{server.getsockname()[1]}/v1")
+        calls = []
+
+        def hang_up():
+            with suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    calls.append(connection)
+                    connection.close()
+
+        thread = threading.Thread(target=hang_up, daemon=True)
+        thread.start()
+        model = Model("gpt-4o", 50_000, str)
+        told = []
+        for _ in range(3):
+            with pytest.raises(ModelError) as error:
+                model.ask("Say it.", {}, "said", {"type": "object"})
+            told.append((str(error.value), len(calls)))
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join()
+    assert "APIConnectionError" in told[0][0]
+    assert told[0] == told[1] == told[2]
