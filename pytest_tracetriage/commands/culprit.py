@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import closing
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pytest_tracetriage.collect.condense import environment
 from pytest_tracetriage.commands.kept import green_before, kept_runs, latest_red
 from pytest_tracetriage.commands.mapping import with_executed
 from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
-from pytest_tracetriage.commands.project import open_project
+from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.rerunning import progress_bar, pytest_words
 from pytest_tracetriage.commands.witnesses import drift_of, targets_of
 from pytest_tracetriage.diagnose.commits import Repository, UnsearchableError
@@ -25,6 +26,7 @@ from pytest_tracetriage.diagnose.search import answer
 from pytest_tracetriage.diagnose.visits import Visits, Where
 from pytest_tracetriage.execute.claims import ExecuteError, cache_folder, tidy
 from pytest_tracetriage.model.diagnosis import Culprit, Search
+from pytest_tracetriage.redact import Redactor, environment_secrets, folder_key, redact_by
 from pytest_tracetriage.report.diagnosis import search_lines
 from pytest_tracetriage.report.text import plural
 
@@ -101,6 +103,7 @@ def command(
         install=install,
         remember=not no_cache,
     )
+    redact = Redactor(folder_key(settings.folder), environment_secrets(os.environ), redact_by(load_extensions(settings)))
     try:
         ends = _ends(settings, good, bad, run, of_tests=bool(tests))
         tidy(where.cache)
@@ -109,7 +112,8 @@ def command(
             hunt = _Hunt(settings, ends, visits, confidence, flake_rate, first_parent, deadline)
             found = hunt.found(clusters, tests)
     except (UnsearchableError, ExecuteError) as error:
-        raise click.UsageError(str(error)) from None
+        raise click.UsageError(redact(str(error))) from None
+    found = redact.struct(found, Search)
     if style == "json":
         emit(msgspec.json.format(msgspec.json.encode(found)) + b"\n", output)
     else:

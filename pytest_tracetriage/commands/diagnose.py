@@ -60,6 +60,7 @@ def command(
         case = Case(settings, kept, red, summary, told, redact, words, deadline, progress)
         found = diagnose(case, changes=not no_changes, rerun=not no_rerun)
     found = replace(found, problems=(*found.problems, *pipeline.with_notes(found, notes).problems[len(found.problems) :]))
+    found = redact.struct(found, type(found))  # what pytest and git said was not, so far
     write_analysis(red.folder, found)
     if trouble := pipeline.notify(hooks, found):
         click.echo(f"tracetriage: warning: {trouble}", err=True)

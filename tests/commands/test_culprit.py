@@ -426,3 +426,12 @@ def test_a_file_that_cannot_be_collected_since(repository, tracetriage):
     result = tracetriage("culprit", "--format", "json", "--good", repository.commits["begin"])
     (found,) = json.loads(result.out)["culprits"]
     assert (found["finding"], found["subject"]) == ("commit", "rename the total")
+
+
+def test_what_a_command_said_is_redacted(merged, tracetriage, tmp_path):
+    script = tmp_path / "run.sh"
+    script.write_text("echo error: password=correct-horse\nexit 4\n", encoding="utf-8")
+    test, good = "tests/test_shop.py::test_total", merged.commits["tests"]
+    result = tracetriage("culprit", "--good", good, "--test", test, "--format", "json", "--pytest", f"sh {script}")
+    assert "error: password=[redacted " in result.out
+    assert "correct-horse" not in result.out

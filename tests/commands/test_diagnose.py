@@ -561,6 +561,17 @@ def test_a_command_that_cannot_run_is_told(tmp_path, diagnosed):
     assert any("no-such-program" in text for text in told(found))
 
 
+def test_what_a_command_said_is_redacted_before_it_is_written(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN})
+    record(tree.root)
+    script = tmp_path / "run.sh"
+    script.write_text("echo error: password=correct-horse\nexit 4\n", encoding="utf-8")
+    found = diagnosed(tree.root, "--pytest", f"sh {script}")
+    assert any("error: password=[redacted " in text for text in told(found))
+    (kept,) = tree.root.glob(".tracetriage/runs/*/analysis.json")
+    assert "correct-horse" not in json.dumps(found) + kept.read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [(["--pytest", ""], "--pytest"), (["nothing"], "no run"), (["--budget", "-1"], "--budget")],
