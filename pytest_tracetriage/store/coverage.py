@@ -30,6 +30,8 @@ MAGIC = b"tracetriage.coverage/1\n"
 _FILTERS = ({"id": lzma.FILTER_LZMA2, "preset": 6, "dict_size": 1 << 22, "lc": 0, "pb": 0},)
 _LARGEST = 1 << 29
 """Bytes of a map when unpacked: beyond it, a small file could fill the memory."""
+_WIDEST = 1 << 31
+"""Bytes of all its sets, with the empty bytes at their ends: 200,000 tests and 80,000 sets."""
 
 
 class _Columns(msgspec.Struct, frozen=True, array_like=True):
@@ -102,6 +104,8 @@ def decode(data: bytes) -> CoverageMap:
 
 def _map_of(columns: _Columns) -> CoverageMap:
     size = (len(columns.tests) + 7) // 8
+    if size * len(columns.sets[0]) > _WIDEST:
+        raise ValueError(f"sets of more than {_WIDEST >> 30} GiB")
     file, name, line, lines, digest = columns.functions
     functions = tuple(
         Function(columns.files[_index(number)], title, start, start + more, check)

@@ -221,6 +221,15 @@ def test_a_bomb_is_refused(monkeypatch):
         decode(MAGIC + lzma.compress(bytes(1 << 21), preset=0))
 
 
+def test_a_bomb_of_many_sets_of_many_tests_is_refused():
+    tests, sets = 100_000, 1_000_000
+    columns = ("", "", "", ("",) * tests, (), ((),) * 5, ((),) * 3, ((0,) * sets, (0,) * sets), b"")
+    bomb = MAGIC + lzma.compress(msgspec.msgpack.encode(columns), preset=0)
+    assert len(bomb) < 10_000
+    with pytest.raises(StoreError, match="2 GiB"):
+        decode(bomb)
+
+
 # -- the history ---------------------------------------------------------------------------------------------------------
 
 
