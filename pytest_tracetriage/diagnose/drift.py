@@ -216,6 +216,8 @@ def install(project: Path, needs: str, cache: Path, problems: dict[str, None]) -
 
 
 def _build(folder: Path, programs: Path, project: Path, asked: Sequence[str], files: Sequence[str]) -> None:
+    # In the project's folder, since files of requirements name others from there; isolated, since a module of the project
+    # would be taken for one of the standard library or of pip there.
     def call(*command: str) -> str:
         environment = {**os.environ, MARK: str(folder)}
         ended = run_command(command, folder=project, environment=environment, timeout=INSTALL_LIMIT)
@@ -226,12 +228,12 @@ def _build(folder: Path, programs: Path, project: Path, asked: Sequence[str], fi
             raise ExecuteError(printable(telling[-1]))
         return said[-1] if said else ""
 
-    call(sys.executable, "-m", "venv", str(folder))
+    call(sys.executable, "-I", "-m", "venv", str(folder))
     # What is installed here comes after: the tools, and what did not change.
     python = str(programs / ("python.exe" if os.name == "nt" else "python"))
     borrowed = dict.fromkeys(sysconfig.get_paths()[key] for key in ("purelib", "platlib"))
     here = [path for path in sys.path if path and Path(path).is_dir() and "site-packages" in path] or list(borrowed)
-    own = call(python, "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
+    own = call(python, "-I", "-c", "import sysconfig; print(sysconfig.get_paths()['purelib'])")
     Path(own, "tracetriage_borrowed.pth").write_text(
         "".join(f"import site; site.addsitedir({path!r})\n" for path in here), encoding="utf-8"
     )
@@ -239,7 +241,7 @@ def _build(folder: Path, programs: Path, project: Path, asked: Sequence[str], fi
     listed.write_text("".join(f"{text}\n" for text in asked), encoding="utf-8")
     options = ["--disable-pip-version-check", "--no-input", "--quiet"]
     wanted = [part for file in (str(listed), *files) for part in ("-r", file)]
-    call(python, "-m", "pip", "install", *options, *wanted)
+    call(python, "-I", "-m", "pip", "install", *options, *wanted)
 
 
 def _asked(project: Path) -> tuple[list[str], list[str], list[str]]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from execute.projects import Tree, again, git, marked, orders, virtual_python, worktree
 
-from pytest_tracetriage.execute.errors import ExecuteError
+from pytest_tracetriage.execute.claims import ExecuteError
 from pytest_tracetriage.execute.process import run_command
 from pytest_tracetriage.model.trace import Error, Failure, Frame
 from pytest_tracetriage.triage.signature import signature_id
