@@ -65,9 +65,16 @@ def moved(path: str, original: Path, tree: Path) -> str:
         found = Path(spelled)
         if found.is_relative_to(tree):
             return ""
-        if found.is_relative_to(original) and not _INSTALLED & set(found.relative_to(original).parts):
+        if found.is_relative_to(original) and not _is_installed(found, original):
             return str(tree / found.relative_to(original))
     return ""
+
+
+def _is_installed(path: Path, original: Path) -> bool:
+    """Return whether a path is of what is installed, in the user's tree too: pip checks dependencies out into environments."""
+    prefix = Path(sys.prefix)
+    inner = path.relative_to(original) if path.is_relative_to(original) else path
+    return bool(_INSTALLED & set(inner.parts)) or (prefix.is_relative_to(original) and path.is_relative_to(prefix))
 
 
 def lead_into(tree: Path, original: Path) -> None:
@@ -116,7 +123,7 @@ def modules_from_elsewhere(
     for name, file in files.items():
         if file.startswith(trees) or not os.path.isabs(file):
             continue
-        installed = any(f"{os.sep}{folder}{os.sep}" in file for folder in _INSTALLED)
+        installed = _is_installed(Path(file), original)
         if file.startswith(originals) and not installed:
             if not os.path.realpath(file).startswith(trees):
                 found.append((name, file))

@@ -106,6 +106,23 @@ def test_an_editable_install(tmp_path, cache, virtual, kind, path):
             assert run.outcomes == {"tests/test_cart.py::test_total": outcome}
 
 
+def test_a_dependency_that_pip_has_checked_out_in_the_environment_is_none_of_the_project(tmp_path, cache):
+    test = "import dep\ndef test_dep(): assert dep.VALUE == 1\n"
+    tree = Tree(tmp_path / "shop", {"test_dep.py": test, ".gitignore": ".venv\n"})
+    folder = tree.root / ".venv"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    tree.write({".venv/src/dep/dep.py": "VALUE = 1\n"})
+    (packages,) = folder.glob("lib/python*/site-packages")
+    here = Path(__file__).parents[2]
+    packages.joinpath("all.pth").write_text(
+        f"{sysconfig.get_paths()['purelib']}\n{here}\n{folder / 'src' / 'dep'}\n", encoding="utf-8"
+    )
+    for dirty in (True, False):
+        with worktree(tree, cache, dirty=dirty) as made:
+            run = again(made, command=[".venv/bin/python", "-B", "-m", "pytest"])
+            assert (run.void, run.outcomes) == ("", {"test_dep.py::test_dep": "passed"})
+
+
 def test_a_submodule(tmp_path, cache):
     inner = Tree(tmp_path / "inner", {"shop/__init__.py": "", "shop/cart.py": RIGHT})
     tree = Tree(tmp_path / "shop", {"pytest.ini": "[pytest]\npythonpath = libs/inner\n", "test_cart.py": USES})
