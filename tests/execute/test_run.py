@@ -175,6 +175,7 @@ SPOILT = """
 """
 ADDOPTS = (
     "-p pytest_rerunfailures -p pytest_reportlog.plugin -x --lf --sw -k 'not test_d' -m 'not slow' --reruns=2 --strict-markers "
+    "--ff --nf --pdb --trace "
     "--junitxml={0}/junit.xml --report-log={0}/log.json --basetemp={0}/temp"
 )
 
@@ -192,7 +193,8 @@ def test_options_that_spoil_a_rerun_are_left_out_and_this_is_told(tmp_path, cach
             "test_a.py::test_c": "passed", "test_a.py::test_d": "failed",
         }  # fmt: skip
         assert set(run.neutralised) == {
-            "-x/--maxfail", "--lf", "--sw", "-k", "-m", "--basetemp", "--junitxml", "--report-log", "reruns of what fails"
+            "-x/--maxfail", "--lf", "--ff", "--nf", "--sw", "--pdb", "--trace", "-k", "-m", "--basetemp", "--junitxml",
+            "--report-log", "reruns of what fails",
         }  # fmt: skip
         # The whole suite is what -k and -m make of it.
         assert set(again(made).outcomes) == {"test_a.py::test_a", "test_a.py::test_b"}
