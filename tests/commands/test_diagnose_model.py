@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 from model_server import ModelServer, Reply
 
-from pytest_tracetriage.llm import Model, ModelError
+from pytest_tracetriage.llm import MAX_ANSWER, Model, ModelError
 from pytest_tracetriage.redact import Redactor
 
 pytest.importorskip("openai")
@@ -147,3 +147,15 @@ def test_a_model_that_cannot_be_reached_is_not_waited_for_again(monkeypatch):
         thread.join()
     assert "APIConnectionError" in told[0][0]
     assert told[0] == told[1] == told[2]
+
+
+def test_what_an_answer_took_is_not_there_for_the_next(monkeypatch):
+    monkeypatch.setenv("OPENAI_API_KEY", "any")
+    with ModelServer(lambda _: Reply("{}"), key="any") as server:
+        monkeypatch.setenv("OPENAI_BASE_URL", server.url)
+        model = Model("gpt-4o", MAX_ANSWER + 10, str)
+        assert model.ask("Say it.", {}, "said", {"type": "object"}) == {}
+        with pytest.raises(ModelError, match="are left of the setting `model_tokens`"):
+            model.ask("Say it.", {}, "said", {"type": "object"})
+    assert model.used.requests == 1
+    assert model.tokens == MAX_ANSWER + 10 - model.used.input - model.used.output
