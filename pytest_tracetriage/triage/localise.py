@@ -2,11 +2,13 @@
 
     suspicion(element | cluster of n tests) = 3 ln Ochiai + 5 k/n - 0.7 ln(1 + p) + 0.6 ln(lines)
         + 1.8 share with its function as last frame + 2.4 share missing an attribute that it should have set
-        + 4 [changed since the green run] - 2 [no longer there]
+        + 4 [changed since the green run] - 2 [no longer there] + 3 share astray in its function / sqrt(functions astray)
 
 k tests of the cluster and p passing tests run the element; Ochiai = k / sqrt(n (k + p)) (Abreu, Zoeteweij and van Gemund,
 "On the accuracy of spectrum-based fault localization", TAIC PART 2007). k/n counts for itself, since each test that fails of a
-fault has run it. A function ranks by its best element. The weights are round numbers on a plateau: fits that leave out
+fault has run it. A test is astray in a function of which it takes other lines than when it was green, known from a map of the
+failing run: mostly the fault's own, its callers or what it calls, so it says the less the more there are, the mean of the
+cluster's tests. A function ranks by its best element. The weights are round numbers on a plateau: fits that leave out
 one of eight packages agree (docs/explanation/how-clustering-works.md), so do not tune them to a project.
 """
 
@@ -30,7 +32,7 @@ if TYPE_CHECKING:
     from pytest_tracetriage.triage.join import Fact
     from pytest_tracetriage.triage.spectrum import Executed, Spectrum
 
-OCHIAI, SHARE, PASSING, LINES, LAST, MAKER, CHANGED, GONE = 3.0, 5.0, 0.7, 0.6, 1.8, 2.4, 4.0, -2.0
+OCHIAI, SHARE, PASSING, LINES, LAST, MAKER, CHANGED, GONE, ASTRAY = 3.0, 5.0, 0.7, 0.6, 1.8, 2.4, 4.0, -2.0, 3.0
 MAX_SUSPECTS = 10
 LOOKED_AT = 200
 """Elements of which the suspects of a cluster are made: ten functions have seldom more that count."""
@@ -52,6 +54,10 @@ class Crowd:
     """How many have this function as the last frame of the application that the map knows."""
     lacking: Counter[str]
     """How many fail since an object of this class has no such attribute."""
+    astray: Counter[Function]
+    """How many take other lines of this function than when they were green."""
+    watched: int
+    """Of how many that is known."""
 
     def __add__(self, other: Crowd) -> Crowd:
         """Return the crowd of two clusters."""
@@ -61,6 +67,8 @@ class Crowd:
             self.count + other.count,
             self.last + other.last,
             self.lacking + other.lacking,
+            self.astray + other.astray,
+            self.watched + other.watched,
         )
 
 
@@ -83,12 +91,16 @@ class Localiser:
         size = len(names)
         last = next((function for frame in _application(fact.failures[0]) if (function := self.function(frame))), None)
         lacks = _LACKS.match(fact.failures[0].errors[0].message) if fact.failures[0].errors else None
+        tests = self.executed.tests(names)
+        astray = {function: (some & tests).bit_count() for function, some in self.executed.astray.items() if some & tests}
         return Crowd(
-            self.executed.tests(names),
+            tests,
             elements,
             size,
             Counter({last: size}) if last is not None else Counter(),
             Counter({lacks[1]: size}) if lacks else Counter(),
+            Counter(astray),
+            (self.executed.watched & tests).bit_count(),
         )
 
     def function(self, frame: Frame) -> Function | None:
@@ -115,6 +127,8 @@ class Localiser:
         odds = LAST * crowd.last[function] / crowd.count
         if crowd.lacking and function.name.endswith(".__init__"):
             odds += MAKER * crowd.lacking[function.name.split(".")[-2]] / crowd.count
+        if astray := crowd.astray[function]:
+            odds += ASTRAY * astray / max(crowd.watched, math.sqrt(crowd.watched * crowd.astray.total()))
         place = (function.file, function.name)
         return odds + CHANGED * (place in self.spectrum.changes) + GONE * (place in self.spectrum.gone)
 
@@ -151,6 +165,7 @@ class Localiser:
     def _special(self, crowd: Crowd) -> Iterator[Function]:
         """Yield the functions of which more is known than who runs them."""
         yield from crowd.last
+        yield from crowd.astray
         if crowd.lacking or self.spectrum.changes:
             for function in self.of:
                 owner, _, name = function.name.rpartition(".")
@@ -210,6 +225,8 @@ def _words(function: Function, hits: int, passing: int, crowd: Crowd, where: Loc
     said = [f"{hits} of {crowd.tests.bit_count()} failing tests run it, {passing} of {where.executed.passing} passing"]
     if last := crowd.last[function]:
         said.append(f"last frame of {last} tracebacks" if last > 1 else "last frame of 1 traceback")
+    if astray := crowd.astray[function]:
+        said.append(f"{astray} of {crowd.watched} take other lines of it than when green")
     if function.name.endswith(".__init__") and (lacking := crowd.lacking[function.name.split(".")[-2]]):
         said.append(f"{lacking} miss an attribute of its class" if lacking > 1 else "1 misses an attribute of its class")
     return "; ".join([*said, *_changed((function.file, function.name), where)])

@@ -1,8 +1,9 @@
 """The spectrum: which elements of the code the failing tests run, and how many passing tests run them too.
 
 What a failing test runs is what it ran when it was green: in a red run the lines that handle the error are run by failing
-tests alone and look guilty. A map of the failing run is the weaker witness: what a failing test no longer reaches is dropped,
-what it reaches only now is not added.
+tests alone and look guilty. A map of the failing run is the weaker witness: functions that a failing test no longer reaches
+are dropped, what it reaches only now is not added. But it tells where a test goes astray: in which functions it takes other
+lines than when it was green.
 
 Sets are ints: bit i of a set of elements is element i, in the order of `Executed.elements`; bit i of a set of tests is the i-th
 failing test of the map.
@@ -10,12 +11,13 @@ failing test of the map.
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 
     from pytest_tracetriage.model.execution import CoverageMap, Function
 
@@ -63,6 +65,10 @@ class Executed:
     """How many tests of the map pass."""
     named: dict[tuple[str, str], tuple[Function, ...]]
     """All functions of the map by file and bare name, as a traceback names them."""
+    astray: Mapping[Function, int] = field(default_factory=dict)
+    """The failing tests that still reach a function and take other lines of it than when they were green."""
+    watched: int = 0
+    """The failing tests of which that is known."""
 
     def tests(self, some: Collection[str]) -> int:
         """Return tests as a bit set. Those that do not stand in the map are left out."""
@@ -90,18 +96,33 @@ def executed(spectrum: Spectrum | None, failing: Collection[str]) -> Executed | 
     met.sort(key=lambda pair: (pair[0].passing, pair[0].function.file, pair[0].function.name, pair[0].lines))
     by_test = columns([tests for _, tests in met], index)
     elements = [ran for ran, _ in met]
+    astray: dict[Function, int] = {}
+    watched = 0
     if spectrum.red is not None:
-        by_test = _still_reached(elements, by_test, spectrum.red)
-    # The failing tests as bits of their own: there are few of them.
-    width = (len(elements) + 7) // 8
-    failing_of = columns([ran.to_bytes(width, "little") for ran in by_test.values()], {n: n for n in range(len(elements))})
+        reached = columns([one.tests for one in spectrum.red.elements], _places(spectrum.red.tests, by_test))
+        astray = _astray(elements, by_test, spectrum.red, reached)
+        watched = sum(1 << number for number, test in enumerate(by_test) if test in reached)
+        by_test = _still_reached(elements, by_test, spectrum.red, reached)
+    failing_of = _runners(by_test.values(), len(elements))
     return Executed(
         elements=tuple(ran._replace(failing=failing_of[number]) for number, ran in enumerate(elements)),
         by_test=by_test,
         bits={test: 1 << number for number, test in enumerate(by_test)},
         passing=len(green.tests) - len(index),
         named=_by_name(green.functions),
+        astray=astray,
+        watched=watched,
     )
+
+
+def _places(tests: Sequence[str], wanted: Collection[str]) -> dict[str, int]:
+    return {test: number for number, test in enumerate(tests) if test in wanted}
+
+
+def _runners(runs: Iterable[int], many: int) -> dict[int, int]:
+    """Return for each of so many elements who runs it, as a set of positions: `runs` are the elements that each test runs."""
+    width = (many + 7) // 8
+    return columns([run.to_bytes(width, "little") for run in runs], {number: number for number in range(many)})
 
 
 def columns(rows: Sequence[bytes], wanted: Mapping[Key, int]) -> dict[Key, int]:
@@ -122,32 +143,70 @@ def columns(rows: Sequence[bytes], wanted: Mapping[Key, int]) -> dict[Key, int]:
 _BIT = tuple(bytes(48 + (byte >> bit & 1) for byte in range(256)) for bit in range(8))
 
 
-def _still_reached(elements: Sequence[Ran], by_test: Mapping[str, int], red: CoverageMap) -> dict[str, int]:
-    """Return the elements by test without what the failing run did not reach.
+def _astray(
+    elements: Sequence[Ran], by_test: Mapping[str, int], red: CoverageMap, reached: Mapping[str, int]
+) -> dict[Function, int]:
+    """Return where failing tests take other lines than when they were green, as a set of the tests for each function.
 
-    Lines are compared where the function is the same, else reaching the function is enough. A test of which the failing
-    run knows nothing keeps all.
+    Lines can be compared where the function is the same, or was changed and is as long as it was.
     """
-    reached = columns([element.tests for element in red.elements], {t: n for n, t in enumerate(red.tests) if t in by_test})
-    green: dict[Place, list[int]] = {}
+    then = _by_line([(ran.function, ran.lines) for ran in elements], _runners(by_test.values(), len(elements)))
+    now = _by_line(
+        [(red.functions[element.function], element.lines) for element in red.elements],
+        _runners([reached.get(test, 0) for test in by_test], len(red.elements)),
+    )
+    same = {(function.file, function.name, function.digest): function for function in now}
+    only = {(function.file, function.name): function for function in now}
+    several = Counter((function.file, function.name) for function in red.functions)  # the getter and the setter of a property
+    several |= Counter((function.file, function.name) for function in then)
+    found = {}
+    for function, lines in then.items():
+        place = (function.file, function.name)
+        other = same.get((*place, function.digest)) or (only.get(place) if several[place] == 1 else None)
+        if other is None or other.end - other.line != function.end - function.line:
+            continue
+        both = _union(lines.values()) & _union(now[other].values())
+        parted = _union(lines.get(line, 0) ^ now[other].get(line, 0) for line in lines.keys() | now[other].keys())
+        if parted & both:
+            found[function] = parted & both
+    return found
+
+
+def _by_line(
+    elements: Iterable[tuple[Function, tuple[int, ...]]], runners: Mapping[int, int]
+) -> dict[Function, dict[int, int]]:
+    """Return who runs each line of each function, lines counted from its first."""
+    found: dict[Function, dict[int, int]] = {}
+    for number, (function, lines) in enumerate(elements):
+        of = found.setdefault(function, {})
+        for line in lines:
+            of[line - function.line] = of.get(line - function.line, 0) | runners[number]
+    return found
+
+
+def _union(some: Iterable[int]) -> int:
+    found = 0
+    for one in some:
+        found |= one
+    return found
+
+
+def _still_reached(
+    elements: Sequence[Ran], by_test: Mapping[str, int], red: CoverageMap, reached: Mapping[str, int]
+) -> dict[str, int]:
+    """Return the elements by test without those of functions that the failing run did not reach.
+
+    Lines that a test no longer runs in a function that it reaches stay: to leave them out may be the fault. A test of which
+    the failing run knows nothing keeps all.
+    """
+    green: dict[Place, int] = {}
     for number, ran in enumerate(elements):
-        green.setdefault((ran.function.file, ran.function.name), []).append(number)
-    shown = []
-    for element in red.elements:
-        function = red.functions[element.function]
-        offsets = {line - function.line for line in element.lines}
-        found = 0
-        for number in green.get((function.file, function.name), ()):
-            ran = elements[number]
-            if ran.function.digest != function.digest or offsets.intersection([n - ran.function.line for n in ran.lines]):
-                found |= 1 << number
-        shown.append(found)
+        place = (ran.function.file, ran.function.name)
+        green[place] = green.get(place, 0) | 1 << number
+    shown = [green.get((of.file, of.name), 0) for of in (red.functions[element.function] for element in red.elements)]
     kept = dict(by_test)
     for test, numbers in reached.items():
-        still = 0
-        for number in ones(numbers):
-            still |= shown[number]
-        kept[test] = kept[test] & still or kept[test]
+        kept[test] = kept[test] & _union(shown[number] for number in ones(numbers)) or kept[test]
     return kept
 
 

@@ -154,7 +154,7 @@ def test_tests_that_are_not_in_the_map_go_by_their_text():
     assert cluster.suspects[0].evidence == "3 of 3 failing tests run it, 0 of 20 passing; last frame of 5 tracebacks"
 
 
-def test_the_red_map_drops_what_is_no_longer_reached_and_adds_nothing():
+def test_the_red_map_drops_functions_that_are_no_longer_reached_and_adds_nothing():
     some = [wrong(f"n{n}") for n in range(2)]
     green = coverage({"shop/a.py:f@1": ids(some), "shop/a.py:f@2": ids(some), "shop/b.py:g": ids(some)})
     red = coverage({"shop/a.py:f@1": ids(some), "shop/errors.py:handle": ids(some)})
@@ -162,16 +162,62 @@ def test_the_red_map_drops_what_is_no_longer_reached_and_adds_nothing():
     both = ran.tests(ids(some))
     assert [(one.function.name, one.lines, one.failing == both) for one in ran.elements] == [
         ("f", (2,), True),
-        ("f", (3,), False),
+        ("f", (3,), True),  # that it is left out now may be the fault
         ("g", (12,), False),
     ]
-    # Of a function that was edited the lines say nothing.
-    edited = executed(Spectrum(green, coverage({"shop/a.py:f@1": ids(some)}, "other")), ids(some))
-    assert [one.failing == both for one in edited.elements] == [True, True, False]
     # A test that the failing run knows nothing of keeps all.
     first = {some[0].nodeid}
     partly = executed(Spectrum(green, coverage({"shop/a.py:f@1": first})), ids(some))
-    assert [one.failing.bit_count() for one in partly.elements] == [2, 1, 1]
+    assert [one.failing.bit_count() for one in partly.elements] == [2, 2, 1]
+
+
+def astray(green, red, some, digest="same"):
+    ran = executed(Spectrum(coverage(green), coverage(red, digest)), ids(some))
+    return {function.name: tests.bit_count() for function, tests in ran.astray.items()}, ran.watched.bit_count()
+
+
+def test_a_test_is_astray_where_it_takes_other_lines_of_a_function_that_it_still_reaches():
+    some = [wrong(f"n{n}") for n in range(3)]
+    of, first = ids(some), ids(some[:1])
+    green = {"shop/a.py:f@1": of, "shop/a.py:f@2": of, "shop/b.py:g@1": of, "shop/c.py:h@1": of}
+    assert astray(green, green, some) == ({}, 3)
+    # Of f a line is left out, of g one is new; h is not reached: that follows from where the test went astray.
+    red = {"shop/a.py:f@1": of, "shop/a.py:f@2": of - first, "shop/b.py:g@1": of, "shop/b.py:g@3": first}
+    assert astray(green, red, some) == ({"f": 1, "g": 1}, 3)
+    assert astray(green, red, some, "edited") == ({"f": 1, "g": 1}, 3)
+    assert astray(green, {"shop/a.py:f@1": first}, some) == ({"f": 1}, 1)
+
+
+def test_lines_are_not_compared_where_they_tell_nothing():
+    some = [wrong("n")]
+    green, red = coverage({"shop/a.py:f@1": ids(some)}), coverage({"shop/a.py:f@2": ids(some)}, "edited")
+    longer = msgspec.structs.replace(red.functions[0], end=red.functions[0].end + 1)
+    edited = msgspec.structs.replace(red, functions=(longer,))
+    assert len(executed(Spectrum(green, red), ids(some)).astray) == 1
+    assert executed(Spectrum(green, edited), ids(some)).astray == {}
+    # The getter of a property and its setter have one name: each is compared with itself, an edited one with none.
+    getter = red.functions[0]
+    setter = msgspec.structs.replace(getter, line=getter.line + 20, end=getter.end + 20, digest="setter")
+    both = msgspec.structs.replace(red, functions=(getter, setter))
+    assert executed(Spectrum(green, both), ids(some)).astray == {}
+    same = msgspec.structs.replace(getter, digest="same")
+    both = msgspec.structs.replace(red, functions=(same, setter))
+    assert len(executed(Spectrum(green, both), ids(some)).astray) == 1
+
+
+def test_where_tests_go_astray_breaks_ties_and_is_said():
+    some = [wrong(f"n{n}") for n in range(3)]
+    runs = {f"shop/{name}.py:{name}": ids(some) | set(PASSING[:1]) for name in "abcd"}
+    plain = analysis_of(*some, coverage=Spectrum(coverage(runs), coverage(runs))).clusters[0].suspects
+    assert len({one.score for one in plain}) == 1
+    red = {**runs, "shop/c.py:c@4": ids(some[:2])}
+    first, second, *_ = analysis_of(*some, coverage=Spectrum(coverage(runs), coverage(red))).clusters[0].suspects
+    assert (first.function, first.evidence.rpartition("; ")[2]) == ("c", "2 of 3 take other lines of it than when green")
+    assert first.score > second.score
+    # Where they are astray everywhere it says little.
+    everywhere = {**red, **{f"shop/{name}.py:{name}@5": ids(some) for name in "abd"}}
+    less = analysis_of(*some, coverage=Spectrum(coverage(runs), coverage(everywhere))).clusters[0].suspects
+    assert max(one.score for one in less) < first.score
 
 
 def test_hard_evidence_and_people_stay_whatever_the_tests_run():
