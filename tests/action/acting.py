@@ -179,7 +179,7 @@ class Project:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             encoding="utf-8",
-            timeout=120,
+            timeout=300,
             check=False,
         )
         records = [json.loads(line) for line in done.stdout.splitlines() if line.startswith("{")]
