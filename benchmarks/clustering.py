@@ -18,6 +18,8 @@ the cluster that holds most of the fault's tests. Faults without a function, suc
 With `--coverage` each scenario is analysed with the map of its package's green run, where the folder has one:
   _green/<package>.json.gz            {"tests": [node id, ...], "lines": {file: {line: [index into tests, -1 at import]}}}
   _maps/<package>.json.gz             {file: [[first line, last line, qualified name], ...]}: the functions
+  _red/<scenario>/coverage-red.map    optional: what `--tracetriage-coverage` left in the run's folder when the failing tests of
+                                      the scenario ran again, as `tracetriage diagnose` runs them
 `--changes` adds the faulty functions and ten others of the package as changed since that run: what a history would tell.
 
 `--predictions DIR` writes `<scenario>.json` {node id: cluster id}, `<scenario>.suspects.json` {cluster id: suspects}.
@@ -44,6 +46,7 @@ from tools import add_json_option, clean_environment, program, table, write_json
 
 from pytest_tracetriage.commands import pipeline
 from pytest_tracetriage.model.execution import CoverageMap, Element, Function
+from pytest_tracetriage.store.coverage import RED_FILE, read_map
 from pytest_tracetriage.triage.analyze import Given, analyze
 from pytest_tracetriage.triage.spectrum import Spectrum
 
@@ -154,15 +157,15 @@ def read_coverage(folder: Path, package: str) -> CoverageMap | None:
     )
 
 
-def predict_with_coverage(scenario: Scenario, green: CoverageMap, *, changes: bool) -> None:
-    """Let TraceTriage analyse a scenario's file with the map of a green run."""
+def predict_with_coverage(scenario: Scenario, green: CoverageMap, red: CoverageMap | None, *, changes: bool) -> None:
+    """Let TraceTriage analyse a scenario's file with the map of a green run, and that of the red one where there is one."""
     changed: dict[tuple[str, str], tuple[str, ...]] = {}
     if changes:
         others = random.Random(scenario.name).sample(range(len(green.functions)), min(10, len(green.functions)))
         changed = {(green.functions[n].file, green.functions[n].name): ("harmless",) for n in others}
         changed |= {(fault["file"], fault["function"]): ("fault",) for fault in scenario.faults if fault.get("function")}
     summary = pipeline.read(pipeline.plan([scenario.file], pipeline.BUILT_IN), pipeline.BUILT_IN, frozenset())
-    for cluster in analyze(summary, Given(coverage=Spectrum(green=green, changes=changed))).clusters:
+    for cluster in analyze(summary, Given(coverage=Spectrum(green=green, red=red, changes=changed))).clusters:
         scenario.clusters.update(dict.fromkeys(cluster.tests, cluster.id))
         scenario.suspects[cluster.id] = msgspec.to_builtins(cluster.suspects)
 
@@ -345,7 +348,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="clustering-") as scratch:
         for scenario in scenarios:
             if (green := maps[scenario.package]) is not None:
-                predict_with_coverage(scenario, green, changes=given.changes)
+                red = read_map(given.folder / "_red" / scenario.name, RED_FILE)
+                predict_with_coverage(scenario, green, red, changes=given.changes)
             else:
                 predict(scenario, Path(scratch).resolve())
             add_scores(scenario, given.source)

@@ -100,7 +100,7 @@ def executed(spectrum: Spectrum | None, failing: Collection[str]) -> Executed | 
     watched = 0
     if spectrum.red is not None:
         reached = columns([one.tests for one in spectrum.red.elements], _places(spectrum.red.tests, by_test))
-        astray = _astray(elements, by_test, spectrum.red, reached)
+        astray = _astray(elements, by_test, spectrum.red, reached, spectrum.changes)
         watched = sum(1 << number for number, test in enumerate(by_test) if test in reached)
         by_test = _still_reached(elements, by_test, spectrum.red, reached)
     failing_of = _runners(by_test.values(), len(elements))
@@ -144,11 +144,16 @@ _BIT = tuple(bytes(48 + (byte >> bit & 1) for byte in range(256)) for bit in ran
 
 
 def _astray(
-    elements: Sequence[Ran], by_test: Mapping[str, int], red: CoverageMap, reached: Mapping[str, int]
+    elements: Sequence[Ran],
+    by_test: Mapping[str, int],
+    red: CoverageMap,
+    reached: Mapping[str, int],
+    changes: Collection[Place],
 ) -> dict[Function, int]:
     """Return where failing tests take other lines than when they were green, as a set of the tests for each function.
 
-    Lines can be compared where the function is the same, or was changed and is as long as it was.
+    Lines can be compared where the function is the same, or was edited and is as long as it was. Of another length, its lines
+    are other lines, if what changed is evidence.
     """
     then = _by_line([(ran.function, ran.lines) for ran in elements], _runners(by_test.values(), len(elements)))
     now = _by_line(
@@ -163,12 +168,15 @@ def _astray(
     for function, lines in then.items():
         place = (function.file, function.name)
         other = same.get((*place, function.digest)) or (only.get(place) if several[place] == 1 else None)
-        if other is None or other.end - other.line != function.end - function.line:
+        if other is None:
             continue
-        both = _union(lines.values()) & _union(now[other].values())
-        parted = _union(lines.get(line, 0) ^ now[other].get(line, 0) for line in lines.keys() | now[other].keys())
-        if parted & both:
-            found[function] = parted & both
+        parted = _union(lines.values()) & _union(now[other].values())
+        if other.end - other.line == function.end - function.line:
+            parted &= _union(lines.get(line, 0) ^ now[other].get(line, 0) for line in lines.keys() | now[other].keys())
+        elif place not in changes:
+            continue
+        if parted:
+            found[function] = parted
     return found
 
 

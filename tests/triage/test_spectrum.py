@@ -195,6 +195,8 @@ def test_lines_are_not_compared_where_they_tell_nothing():
     edited = msgspec.structs.replace(red, functions=(longer,))
     assert len(executed(Spectrum(green, red), ids(some)).astray) == 1
     assert executed(Spectrum(green, edited), ids(some)).astray == {}
+    told = Spectrum(green, edited, changes={("shop/a.py", "f"): ("9f31c07",)})
+    assert len(executed(told, ids(some)).astray) == 1  # what was edited to another length has other lines
     # The getter of a property and its setter have one name: each is compared with itself, an edited one with none.
     getter = red.functions[0]
     setter = msgspec.structs.replace(getter, line=getter.line + 20, end=getter.end + 20, digest="setter")
