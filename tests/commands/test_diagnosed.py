@@ -81,6 +81,23 @@ def test_status_suspect_and_commit_are_those_of_the_clusters_that_share_tests(tm
     assert "::error file=shop/price.py,line=3," in report(run, style="github-annotations")
 
 
+def test_a_dependency_that_drifted_is_no_file_to_look_at(tmp_path):
+    run = red(tmp_path)
+    drifted = suspect("2.0 -> 2.1", "requests", 0) | {"kind": "dependency"}
+    told = {
+        "tests": [A, B, C],
+        "status": "real",
+        "status_evidence": "fails 4 of 4",
+        "suspects": [drifted, suspect("of", line=9)],
+    }
+    diagnosis(run, told)
+    text = report(run)
+    assert "real, drift: `requests 2.0 -> 2.1`" in row(text, "KeyError")
+    assert "shop/price.py:9" in row(text, "KeyError")
+    assert "Suspect `requests` `2.0 -> 2.1`: all run" in text
+    assert "::error file=shop/price.py,line=9," in report(run, style="github-annotations")
+
+
 def test_a_flaky_test_hides_no_real_failure_beside_it(tmp_path):
     run = red(tmp_path)
     flaky = {

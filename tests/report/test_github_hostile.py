@@ -97,7 +97,8 @@ def poison(text):
     dirty = replace(dirty, tests=(*dirty.tests, f"tests/{text}::{text}"), name=text)
     muted = replace(dirty, id="B" * 26, muted=Muted(text, text, text))
     flaky = replace(dirty, id="C" * 26, status="flaky", frequency=Frequency(1, 9), seen="new")
-    first = replace(dirty, id="D" * 26, seen="first-run")
+    drifted = replace(dirty.suspects[0], file=text, function=text, line=0, kind="dependency")
+    first = replace(dirty, id="D" * 26, seen="first-run", suspects=(drifted, *dirty.suspects))
     fixed = replace(dirty, id="E" * 26, seen="fixed")
     new = replace(
         dirty, id="F" * 26, seen="new", suspects=(*dirty.suspects, *cause("x in y", "shop/cart.py:88 y z", 1).suspects)

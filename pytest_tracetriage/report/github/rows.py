@@ -110,7 +110,7 @@ def _suspect(suspect: Suspect, review: Review) -> dict[str, Any]:
     place = Place(suspect.file, suspect.line)
     return {
         "place": str(place),
-        "link": link(place, review.links),
+        "link": link(place, review.links) if suspect.kind != "dependency" else "",
         "function": suspect.function,
         "evidence": words.prose(suspect.evidence),
     }
@@ -182,7 +182,7 @@ def _exact(place: Place, links: Mapping[str, str]) -> bool:
 
 def _places(cluster: Cluster) -> Iterator[Place]:
     for suspect in cluster.suspects:
-        if suspect.file:
+        if suspect.file and suspect.kind != "dependency":
             yield Place(suspect.file, suspect.line)
     if cluster.exemplar is not None and cluster.exemplar.failure.errors:
         for frame in reversed(cluster.exemplar.failure.errors[0].frames):

@@ -73,6 +73,9 @@ def history(cause: Cause, review: Review, quote: Quote) -> str:
         parts.append(cluster.status)
     if since:
         parts.append(since)
+    elif told is not None and cluster.suspects and cluster.suspects[0].kind == "dependency":
+        drift = cluster.suspects[0]
+        parts.append(f"drift: {quote(shorten(f'{drift.file} {drift.function}', 60))}")
     if cause.standing == "flaky" and cluster.frequency is not None and cluster.frequency.failed:
         parts.append(often(cluster.frequency))
     elif cluster.seen == "known":
