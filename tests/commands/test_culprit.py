@@ -298,6 +298,26 @@ def test_a_rate_of_flaky_clusters_that_is_known(merged, tracetriage):
     assert "--flake-rate" in tracetriage("culprit", *test, "--flake-rate", "1").mistake
 
 
+def test_what_was_diagnosed_as_flaky_is_not_searched_as_steady(repository, tracetriage, tmp_path):
+    flicker = FLICKER.replace("% 2", '% 2 and not os.path.exists(path + " is over")')
+    shop = {"shop/__init__.py": "", "shop/cart.py": CART, "shop/flicker.py": flicker}
+    test = "from shop import cart\n\n\ndef test_size():\n    assert cart.size([1, 2]) == 2\n"
+    repository.commit("begin", {"pyproject.toml": SETTINGS, **shop, "tests/test_shop.py": test})
+    for number in range(3):
+        repository.commit(f"before {number}", {"NOTES.md": str(number)})
+    body = CART.replace("len(items)", "len(items) if ODD else items.size")
+    repository.commit("flickering size", {"shop/cart.py": f"from shop.flicker import ODD\n\n\n{body}"})
+    for number in range(3):
+        repository.commit(f"after {number}", {"NOTES.md": f"{number}!"})
+    (tmp_path / "counted").write_text(".")
+    assert repository.record()  # at once: no other run of this commit knows it green
+    diagnosis = tracetriage("diagnose", "--format", "json", "--no-changes")
+    assert [cluster["status"] for cluster in json.loads(diagnosis.out)["clusters"]] == ["flaky"]
+    (tmp_path / "counted is over").touch()  # from here on it fails each time, as a flaky test may for a while
+    culprits, _ = searched(tracetriage, "--good", repository.commits["begin"])
+    assert culprits["test_size"]["rate"] < 0.9
+
+
 def test_a_budget_that_ends_first(merged, tracetriage):
     culprits, _ = searched(
         tracetriage,
