@@ -190,6 +190,7 @@ def found_patterns(
 
     found = patterns(trails, window, least, top)
     recent = [item for item in kept_runs(settings.folder) if item.run.started >= window]
+    recent = [item for item in recent if not branch or item.run.context.git.branch == branch]
     wastes, read = wastes_of((item.folder, item.analysis) for item in recent)
     return Patterns(
         window=Window(days, past, branch or "", costs.runs, least, top),

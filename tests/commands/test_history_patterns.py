@@ -188,5 +188,6 @@ def test_needless_calls_are_told_with_what_they_cost(empty, tracetriage):
     [miss] = [each for each in sinks if each["subject"] == "cache miss: gpt-4o"]
     assert (miss["unit"], miss["amount"]) == ("US dollars", pytest.approx(0.0102))
     assert re.fullmatch(r"2 calls too many, \$0\.01, 4,020 tokens, \S+ s; of 1 run kept here", miss["words"])
+    assert not any("cache miss" in each["subject"] for each in patterns(tracetriage, "--branch", "other")["issues"])
     for style in ("terminal", "markdown"):
         assert "cache miss: gpt-4o" in tracetriage("history", "patterns", "--format", style).out
