@@ -91,3 +91,5 @@ def test_results_are_those_of_what_prepared_the_tree(tmp_path, visits):
     outcome, ran = visits(tree, prepare=BUILD)
     assert outcome("HEAD") == "passed"
     assert (ran.executions.cached, ran.executions.pytest_runs) == (1, 0)
+    assert outcome("HEAD") == "passed"  # one process is one witness
+    assert (ran.executions.cached, ran.executions.pytest_runs) == (1, 1)
