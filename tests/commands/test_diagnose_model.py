@@ -153,9 +153,9 @@ def test_what_an_answer_took_is_not_there_for_the_next(monkeypatch):
     monkeypatch.setenv("OPENAI_API_KEY", "any")
     with ModelServer(lambda _: Reply("{}"), key="any") as server:
         monkeypatch.setenv("OPENAI_BASE_URL", server.url)
-        model = Model("gpt-4o", MAX_ANSWER + 10, str)
+        model = Model("gpt-4o", MAX_ANSWER + 4, str)
         assert model.ask("Say it.", {}, "said", {"type": "object"}) == {}
         with pytest.raises(ModelError, match="are left of the setting `model_tokens`"):
             model.ask("Say it.", {}, "said", {"type": "object"})
     assert model.used.requests == 1
-    assert model.tokens == MAX_ANSWER + 10 - model.used.input - model.used.output
+    assert model.tokens == MAX_ANSWER + 4 - model.used.input - model.used.output

@@ -56,6 +56,43 @@ def test_what_cannot_be_found_costs_nothing():
     assert tarone([], 0.05) == 0.05
 
 
+def of_one_function(function, cluster, traits):
+    """20 tests of one function, of which the first 4 fail. Each trait is one of 6 tests, of which so many fail."""
+    having = [
+        {*range(failing), *(4 + (place + step) % 16 for step in range(6 - failing))} for place, failing in enumerate(traits)
+    ]
+    return [
+        Observed(
+            f"test_shop.py::{function}[{number}]",
+            cluster if number < 4 else "",
+            frozenset(("parameter", f"{function}{name}", "1") for name, tests in enumerate(having) if number in tests),
+        )
+        for number in range(20)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("more", "names"),
+    [
+        ([], ["total0"]),
+        (of_one_function("other", "b", [2] * 3), ["total0"]),
+        (of_one_function("other", "b", [2] * 30), []),  # asked about in another cluster: asked nevertheless
+    ],
+    ids=["alone", "among few", "among many"],
+)
+def test_the_more_is_asked_the_more_it_takes(more, names):
+    first, *_ = shared([*of_one_function("total", "a", [4]), *more])
+    assert [one.name for one in first.associations] == names
+    assert exact([Stratum(20, 4, 6, 4)])[0] == pytest.approx(15 / 4845)
+
+
+def test_a_trait_among_many_of_its_own_cluster_takes_more_too():
+    (few,) = shared(of_one_function("total", "a", [4, 2, 2]))
+    (many,) = shared(of_one_function("total", "a", [4, *[2] * 30]))
+    assert [one.name for one in few.associations] == ["total0"]
+    assert many.associations == ()
+
+
 class Counted(float):
     """A p-value that counts how often it is compared with another number."""
 

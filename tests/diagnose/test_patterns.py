@@ -28,6 +28,8 @@ def kinds(past, **how):
         (CALM + "F" * 12 + CALM, False),  # broken, and fixed
         (CALM + "F", False),  # who knows
         (CALM + "F" + CALM, False),
+        ("." * 20 + "F...FF.....", False),  # 86 %: a breakage, and another
+        ("." * 20 + "FF..F.....", False),
         (".x.x.x..x", False),  # fewer than 20 attempts
         ("F" * 30, False),
     ],

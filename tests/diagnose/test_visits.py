@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import closing
 
 import msgspec
 import pytest
@@ -11,6 +12,7 @@ from execute.projects import Tree, git
 
 from pytest_tracetriage.diagnose.commits import Repository
 from pytest_tracetriage.diagnose.visits import Visits, Where
+from pytest_tracetriage.model.diagnosis import Executions
 
 TEST = "test_it.py::test_it"
 BUILD = (sys.executable, "build.py")
@@ -68,6 +70,17 @@ def test_a_tree_that_was_left_half_way_is_not_that_of_the_commit_before(tmp_path
     assert outcome(good) == "passed"
 
 
+def test_once_the_time_is_over_nothing_is_begun(tmp_path):
+    tree = Tree(tmp_path / "shop", {"test_it.py": "def test_it(): pass\n"})
+    repository = Repository(tree.root)
+    late = Visits(Where(tree.root, tmp_path / "folder", tmp_path / "cache", "here"), repository, time.monotonic() - 1)
+    with closing(late):
+        assert late.observe(repository.commit("HEAD"), [TEST]) is None
+        assert late.suite(repository.commit("HEAD")) is None
+    assert late.executions == Executions()
+    assert not (tmp_path / "cache").exists()
+
+
 def test_results_are_those_of_what_prepared_the_tree(tmp_path, visits):
     tree = Tree(tmp_path / "shop", {"build.py": BUILDS, "test_it.py": USES, ".gitignore": "built.py\n"})
     outcome, _ = visits(tree, prepare=(sys.executable, "-c", ""))
@@ -78,3 +91,5 @@ def test_results_are_those_of_what_prepared_the_tree(tmp_path, visits):
     outcome, ran = visits(tree, prepare=BUILD)
     assert outcome("HEAD") == "passed"
     assert (ran.executions.cached, ran.executions.pytest_runs) == (1, 0)
+    assert outcome("HEAD") == "passed"  # one process is one witness
+    assert (ran.executions.cached, ran.executions.pytest_runs) == (1, 1)
