@@ -15,8 +15,7 @@ from pytest_tracetriage.commands.output import emit, styled, wants_colour, width
 from pytest_tracetriage.commands.project import load_extensions, open_project
 from pytest_tracetriage.commands.reviewing import review_group
 from pytest_tracetriage.model.history import Overview
-from pytest_tracetriage.report.history import cluster_lines, overview_lines
-from pytest_tracetriage.report.patterns import pattern_lines
+from pytest_tracetriage.report.history import cluster_lines, overview_lines, pattern_lines
 from pytest_tracetriage.report.text import plural
 from pytest_tracetriage.store.history import extra
 from pytest_tracetriage.store.runs import run_folders

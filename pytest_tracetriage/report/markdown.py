@@ -14,7 +14,7 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from pytest_tracetriage.report import text
 from pytest_tracetriage.report.diagnosis import basis, waste_text
-from pytest_tracetriage.report.patterns import ISSUES, NAME, evidence_text, listed
+from pytest_tracetriage.report.history import ISSUES, NAME, evidence_text, listed
 from pytest_tracetriage.report.show import render_short, shared_texts
 from pytest_tracetriage.report.terminal import (
     causes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.report.patterns import brief
+from pytest_tracetriage.report.history import brief
 from pytest_tracetriage.report.text import Line, plural, printable, short_ids, shorten, unit
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from samples import HOSTILE
 from pytest_tracetriage.model.diagnosis import Issue, Patterns, Window
 from pytest_tracetriage.report import terminal
 from pytest_tracetriage.report.github.bodies import comment, summary
+from pytest_tracetriage.report.history import brief, pattern_lines, sure
 from pytest_tracetriage.report.markdown import patterns_markdown
-from pytest_tracetriage.report.patterns import brief, pattern_lines, sure
 
 RED = cause("KeyError in total: 'sku'", "shop/cart.py:88 total return 1", 2)
 COST = Issue("COST_SINK", "COST-SINK-1", "a", 1.5, "US dollars", None, 3, "$1.50 in 3 runs, 60 % of all; 9 calls, 90 tokens")

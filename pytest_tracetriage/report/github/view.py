@@ -10,7 +10,7 @@ from pytest_tracetriage.report.github import words
 from pytest_tracetriage.report.github.bounds import Cut, bounded, cuts, left_out
 from pytest_tracetriage.report.github.headline import SHOWN, Cause, headline, next_step, stand
 from pytest_tracetriage.report.github.rows import detail, row, safe_url
-from pytest_tracetriage.report.patterns import listed
+from pytest_tracetriage.report.history import listed
 from pytest_tracetriage.report.text import figure_text, money, percent, plural, shorten, spent_text, unit
 
 if TYPE_CHECKING:

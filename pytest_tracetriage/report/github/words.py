@@ -6,7 +6,7 @@ import json
 import re
 from typing import TYPE_CHECKING
 
-from pytest_tracetriage.report.patterns import brief
+from pytest_tracetriage.report.history import brief
 from pytest_tracetriage.report.text import code_span, markdown, percent, plural, shorten, wilson
 
 if TYPE_CHECKING:
