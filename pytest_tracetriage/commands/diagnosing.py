@@ -168,7 +168,7 @@ def _rerun(case: Case, state: _State, attempts: Sequence[Attempt], failing: Sequ
         whole = [attempt.nodeid for attempt in attempts if attempt.outcome in FAILING - _ENDS_PROCESSES]
         recording = state.green is None and _may_record(case)
         if recording:
-            chosen = neighbours(failing, attempts, SHARE * budget.left)
+            chosen = neighbours(failing, attempts, SHARE * budget.left, budget.problems)
             whole = [
                 attempt.nodeid
                 for attempt in attempts

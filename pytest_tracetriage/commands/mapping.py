@@ -219,7 +219,9 @@ def of_red_run(red: Kept, failed: CoverageMap | None, problems: dict[str, None])
     return stand_in(passing, failed) if passing is not None else None
 
 
-def neighbours(failing: Collection[str], attempts: Sequence[Attempt], seconds: float) -> list[str] | None:
+def neighbours(
+    failing: Collection[str], attempts: Sequence[Attempt], seconds: float, problems: dict[str, None]
+) -> list[str] | None:
     """Return the tests to record within so many seconds: all (None), else the failing ones, then those of their files."""
     if START + SLOWER * sum(attempt.seconds for attempt in attempts) <= seconds:
         return None
@@ -234,6 +236,7 @@ def neighbours(failing: Collection[str], attempts: Sequence[Attempt], seconds: f
         spent += SLOWER * attempt.seconds
         if spent <= seconds or not chosen:
             chosen.add(attempt.nodeid)
+    problems.setdefault(f"the map knows {len(chosen)} of {len(attempts)} tests: recording all would not fit into the budget")
     return [attempt.nodeid for attempt in attempts if attempt.nodeid in chosen]
 
 
@@ -262,7 +265,7 @@ def recorded_at(
 ) -> CoverageMap | None:
     """Return the map of a run at an earlier commit, kept beside the red run; None where it knows none of the failing tests."""
     limit = SHARE * budget.left
-    chosen = neighbours(failing, attempts, limit)
+    chosen = neighbours(failing, attempts, limit, budget.problems)
     try:
         with worktree_of(asked.settings, base, budget, dirty=False) as tree:
             done = budget.tests(tree, chosen, limit, f"recording coverage at {base[:8]}")

@@ -534,6 +534,14 @@ def test_a_budget_that_is_spent_is_told_and_nothing_is_run(tmp_path, diagnosed):
     assert found["reruns"] == {}
 
 
+def test_a_map_that_the_budget_cuts_short_says_so_and_begins_with_what_fails(tmp_path, diagnosed):
+    tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN, "test_aside.py": "def test_aside(): pass\n"})
+    record(tree.root)
+    found = diagnosed(tree.root, "--budget", ".4")
+    assert 0 < found["coverage"]["failing"] < found["coverage"]["of_failing"]
+    assert any(text.startswith("the map knows 1 of ") for text in told(found))
+
+
 def test_no_rerun_runs_nothing_and_keeps_what_earlier_reruns_found(tmp_path, diagnosed):
     tree = Tree(tmp_path / "shop", SHOP | {"shop/cart.py": BROKEN})
     record(tree.root)
