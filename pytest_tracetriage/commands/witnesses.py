@@ -102,14 +102,13 @@ def _targets(
     if not groups and cluster.exemplar is not None:  # the traces are gone, the analysis is not
         groups[""] = {first: cluster.exemplar.failure}
     found = []
+    flaky = any(one.status == "flaky" for one in again)
     ranked = sorted(groups.values(), key=lambda group: (first not in group, -len(group)))[:SIGNATURES]
     for number, group in enumerate(ranked):
         failure = next(iter(group.values()))
         chosen = tuple(group)[: EXEMPLARS if len(ranked) == 1 else 1]
         failed = sum(any(own & run.get(test, {}).keys() for test in group) for run in shown)
         passed = sum(_passed(group, ended) for ended in outcomes)
-        if any(one.status == "flaky" for one in again):
-            passed = max(1, passed)  # a diagnosis has seen it pass: a rate of all but always would be believed too soon
         found.append(
             Target(
                 key=f"{cluster.id} {number}",
@@ -119,7 +118,8 @@ def _targets(
                 signatures=own,
                 places=places_of(failure),
                 failed=max(1, failed),
-                passed=passed,
+                passed=max(1, passed) if flaky else passed,
+                flaky=flaky,
                 stray=_stray(failure),
             )
         )

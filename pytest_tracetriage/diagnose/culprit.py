@@ -8,7 +8,7 @@ from msgspec import Struct
 from msgspec.structs import replace
 
 from pytest_tracetriage.diagnose.commits import Commit, is_dependency_file, is_prose
-from pytest_tracetriage.diagnose.search import Answer, Line, Observation, Prior, answer, next_step, rates, rates_now
+from pytest_tracetriage.diagnose.search import OLDER, Answer, Line, Observation, Prior, answer, next_step, rates, rates_now
 from pytest_tracetriage.model.diagnosis import Culprit
 from pytest_tracetriage.model.trace import FAILING, Outcome
 
@@ -25,6 +25,8 @@ STRAY_TRIES = 5
 """Processes after which a failure that garbage collection reported is given up where it did not come again."""
 STRAY = 0.5
 """How likely such a failure never comes in a process that runs the test alone."""
+FLAKY_OLDER = 0.5
+"""How likely a flaky failure is older than the good end, which one green run does not tell apart."""
 _GREEN = frozenset({"passed", "xfailed", "xpassed"})
 
 
@@ -33,8 +35,8 @@ class Target(Struct, frozen=True):
 
     `key` tells it from the others. Only a failure with one of `signatures` is its own; every one is where there are none.
     `places` are (file, function) of its frames. It was seen in `failed` of failed + passed runs before. `executed` are (file,
-    qualified name) of the functions that its tests ran when they passed, None where nobody recorded it. `stray` says that
-    garbage collection reported it, under whichever test was running.
+    qualified name) of the functions that its tests ran when they passed, None where nobody recorded it. `flaky` says that a
+    diagnosis has seen it pass where it fails, `stray` that garbage collection reported it, under whichever test was running.
     """
 
     key: str
@@ -46,6 +48,7 @@ class Target(Struct, frozen=True):
     failed: int = 1
     passed: int = 0
     executed: frozenset[tuple[str, str]] | None = None
+    flaky: bool = False
     stray: bool = False
 
 
@@ -181,7 +184,10 @@ def search(
 def _prior(target: Target, commits: Sequence[Commit], prefix: str, flaky: float | None) -> Prior:
     weighed = weights(target, commits, prefix)
     found = rates(target.failed, target.passed) if flaky is None else rates(target.failed, target.passed, (flaky,))
-    return Prior(weighed, rates=found, never=STRAY, patience=STRAY_TRIES) if target.stray else Prior(weighed, rates=found)
+    older = FLAKY_OLDER if target.flaky else OLDER
+    if target.stray:
+        return Prior(weighed, older, never=STRAY, rates=found, patience=STRAY_TRIES)
+    return Prior(weighed, older, rates=found)
 
 
 def _asked(target: Target, line: Line) -> tuple[str, ...]:
@@ -271,8 +277,10 @@ def _evidence(found: Answer, line: Line, commits: Sequence[Commit]) -> list[str]
         before = commits[first - 1].id[:12]
         said.append(f"failed in {failed} of {ran} processes before it ({at} of {at_ran} right before, at {before})")
     elif found.finding == "older":
-        failed, ran = _counts(line, 0, 0)
-        said.append(f"failed in {failed} of {ran} processes at the good end too, {commits[0].id[:12]}")
+        place = min((item.position for item in line.observations if item.seen == "failed"), default=0)
+        failed, ran = _counts(line, place, place)
+        where = f"as early as {commits[place].id[:12]}" if place else f"at the good end too, {commits[0].id[:12]}"
+        said.append(f"failed in {failed} of {ran} processes {where}")
     else:
         failed, ran = _counts(line, last, last)
         said.append(f"failed in {failed} of {ran} processes at the bad end, {commits[last].id[:12]}")

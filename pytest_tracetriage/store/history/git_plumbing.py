@@ -67,12 +67,16 @@ class Git:
         self._environment = dict(environment)
         self._secrets = tuple(secret for secret in secrets if len(secret) > 3)  # shorter ones hide nothing but the message
 
-    def run(self, *arguments: str, stdin: bytes = b"", limit: float = TIME_LIMIT) -> str:
-        """Return what a git command prints within `limit` seconds. Raises GitError, and HistoryError where git is missing."""
+    def run(self, *arguments: str, stdin: bytes = b"", limit: float | None = None) -> str:
+        """Return what a git command prints within `limit` seconds, else TIME_LIMIT.
+
+        Raises GitError, and HistoryError where git is missing.
+        """
         return os.fsdecode(self.read(*arguments, stdin=stdin, limit=limit))
 
-    def read(self, *arguments: str, stdin: bytes = b"", limit: float = TIME_LIMIT) -> bytes:
+    def read(self, *arguments: str, stdin: bytes = b"", limit: float | None = None) -> bytes:
         """Return what a git command prints, as bytes. Raises as `run` does."""
+        limit = TIME_LIMIT if limit is None else limit
         with self._process(arguments) as process:
             try:
                 out, err = process.communicate(stdin, timeout=limit)
