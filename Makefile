@@ -71,7 +71,7 @@ $(CORE): pyproject.toml
 	@touch $@
 
 $(DEMO): $(CORE)
-	@$(PIP) install --editable '.[zstd,weave,openai]'
+	@$(PIP) install --editable '.[zstd,weave,openai,coverage]'
 	@touch $@
 
 $(TEST): $(CORE)

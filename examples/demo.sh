@@ -46,6 +46,7 @@ Where to look next, in $(pwd):
   tracetriage show $first                   the first cause: traceback, evidence, where to look
   tracetriage show $first --format prompt   the same as a text for a coding agent
   pytest --tracetriage-rerun=$first         only the tests of this cause again
+  tracetriage diagnose                      is it real, and where: a few tests of each cause run again
   tracetriage analyze --format markdown     the whole report
 README.md tells what is really wrong with this shop.
 
