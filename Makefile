@@ -29,7 +29,7 @@ demo: $(DEMO)  ## run the examples' suites with TraceTriage (they are red on pur
 	@sh examples/demo.sh $(BIN)
 
 test: $(TEST) $(BROWSER)  ## run the tests on two processes (TEST_ARGS='-k name')
-	@$(BIN)/python -m pytest -n2 tests $(TEST_ARGS)
+	@$(BIN)/python -m pytest -n2 --dist loadfile tests $(TEST_ARGS)
 
 weave-versions: $(WEAVES:%=$(VENV)/weave-%/.installed)  ## run the tests of spans with each known version of weave (WEAVES=0.52)
 	@for version in $(WEAVES); do \
