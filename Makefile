@@ -28,8 +28,8 @@ help:  ## list the targets
 demo: $(DEMO)  ## run the examples' suites with TraceTriage (they are red on purpose)
 	@sh examples/demo.sh $(BIN)
 
-test: $(TEST) $(BROWSER)  ## run the tests on three processes (TEST_ARGS='-k name')
-	@$(BIN)/python -m pytest -n3 --dist worksteal tests $(TEST_ARGS)
+test: $(TEST) $(BROWSER)  ## run the tests on two processes (TEST_ARGS='-k name')
+	@$(BIN)/python -m pytest -n2 tests $(TEST_ARGS)
 
 weave-versions: $(WEAVES:%=$(VENV)/weave-%/.installed)  ## run the tests of spans with each known version of weave (WEAVES=0.52)
 	@for version in $(WEAVES); do \
